@@ -1,0 +1,436 @@
+using System.Diagnostics;
+using Ublk.Uring;
+using Ublk.Uring.Native;
+using Ublk.Wire.Blocks;
+
+namespace Ublk.Frontend.Ublk;
+
+/// <summary>How a device's service ended.</summary>
+public enum UblkEnd
+{
+    /// <summary>The block device is gone: stopped here or from outside.</summary>
+    Stopped,
+    /// <summary>The device waits for its next server.</summary>
+    Quiesced,
+    /// <summary>The driver refused a command for good; the process should end so that recovery works.</summary>
+    Faulted,
+}
+
+/// <summary>
+/// One ublk device that this process serves: made new or taken over, then stopped or left for the next
+/// server. Control commands block, so its methods run on the thread pool; the queues run on the loop.
+/// Release order: stop, all tags back, descriptors unmapped, character device closed, deleted.
+/// </summary>
+public sealed class UblkDevice : IUblkQueueOwner
+{
+    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(5);
+    private static readonly TimeSpan s_nodeLimit = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_recoveryLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(30);
+
+    private readonly IUblkDriver _driver;
+    private readonly Loop _loop;
+    private readonly IBlockTarget _target;
+    private readonly PayloadPool _pool;
+    private readonly UblkDeviceOptions _options;
+    private readonly TimeProvider _time;
+    private readonly List<UblkQueue> _queues = [];
+    private readonly List<IUblkQueueDriver> _queueDrivers = [];
+    private readonly TaskCompletionSource<UblkEnd> _ended =
+        new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private IUblkCharDevice? _charDevice;
+    private LoopTimer? _watchdog;
+    private UblkDeviceInfo _info;
+    private int _endedQueues;
+    private volatile bool _isQuiescing;
+
+    private UblkDevice(
+        IUblkDriver driver, Loop loop, IBlockTarget target, PayloadPool pool,
+        UblkDeviceOptions options, UblkCounters counters, TimeProvider time)
+    {
+        _driver = driver;
+        _loop = loop;
+        _target = target;
+        _pool = pool;
+        _options = options;
+        _time = time;
+        Counters = counters;
+    }
+
+    /// <summary>Number of the device.</summary>
+    public int Id => (int)_info.DeviceId;
+
+    /// <summary>Path of the block device.</summary>
+    public string Path => KernelUblkDriver.BlockPath(Id);
+
+    /// <summary>What the kernel granted.</summary>
+    public UblkDeviceInfo Info => _info;
+
+    /// <summary>Whether the kernel registers request pages for us.</summary>
+    public bool UsesAutoBuffers { get; private set; }
+
+    /// <summary>Counters.</summary>
+    public UblkCounters Counters { get; }
+
+    /// <summary>Ends when the last tag came back, with how.</summary>
+    public Task<UblkEnd> Ended => _ended.Task;
+
+    /// <summary>Why the device faulted; null otherwise.</summary>
+    public string? Fault { get; private set; }
+
+    /// <summary>Makes a new device and starts it.</summary>
+    /// <param name="driver">The driver.</param>
+    /// <param name="loop">The loop that will own the queues; the caller is not its thread.</param>
+    /// <param name="target">The target, on that loop; stays the caller's.</param>
+    /// <param name="pool">Payload memory of that loop.</param>
+    /// <param name="options">Options.</param>
+    /// <param name="counters">Counters; stay the caller's.</param>
+    /// <param name="time">Clock.</param>
+    /// <exception cref="UblkException">With cause and mend; nothing is left behind.</exception>
+    public static async Task<UblkDevice> CreateAsync(
+        IUblkDriver driver, Loop loop, IBlockTarget target, PayloadPool pool,
+        UblkDeviceOptions options, UblkCounters counters, TimeProvider time)
+    {
+        options.Validate();
+        var device = new UblkDevice(driver, loop, target, pool, options, counters, time);
+        device.CheckTarget();
+        device.Add(UblkSupport.Require(driver));
+        try
+        {
+            UblkParameters parameters = UblkParametersBuilder.Build(target.Limits,
+                target.SizeBytes, (int)device._info.MaxIoBufferBytes, device.UsesAutoBuffers);
+            Check(driver.SetParameters(device.Id, parameters), $"set the parameters of {device.Id}");
+            await device.OpenAsync().ConfigureAwait(false);
+            await device.FetchAsync().ConfigureAwait(false);
+            int started = await Task.Run(() => driver.Start(device.Id, Environment.ProcessId))
+                .ConfigureAwait(false);
+            device.ThrowIfFaulted();
+            Check(started, $"start device {device.Id}");
+            return device;
+        }
+        catch
+        {
+            await device.AbandonAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Takes over a device whose server is gone.</summary>
+    /// <param name="driver">The driver.</param>
+    /// <param name="deviceId">Number of the device.</param>
+    /// <param name="loop">As for <see cref="CreateAsync"/>.</param>
+    /// <param name="target">The target; its size must be at least the device's.</param>
+    /// <param name="pool">Payload memory of that loop.</param>
+    /// <param name="options">Serving options; shape and limits come from the device.</param>
+    /// <param name="counters">Counters.</param>
+    /// <param name="time">Clock.</param>
+    /// <exception cref="UblkException">The device is foreign, alive, or does not fit.</exception>
+    public static async Task<UblkDevice> RecoverAsync(
+        IUblkDriver driver, int deviceId, Loop loop, IBlockTarget target, PayloadPool pool,
+        UblkDeviceOptions options, UblkCounters counters, TimeProvider time)
+    {
+        UblkDeviceInfo info = UblkSupport.InspectForRecovery(driver, deviceId, target);
+        UblkDeviceOptions actual = options with
+        {
+            DeviceId = deviceId,
+            QueueCount = info.QueueCount,
+            QueueDepth = info.QueueDepth,
+            MaxTransferBytes = (int)info.MaxIoBufferBytes,
+        };
+        actual.Validate();
+        var device = new UblkDevice(driver, loop, target, pool, actual, counters, time)
+        {
+            _info = info,
+            UsesAutoBuffers = options.UsesAutoBuffers &&
+                info.Flags.HasFlag(UblkFeatures.AutoBufferRegistration),
+        };
+        device.CheckTarget();
+        await device.StartRecoveryAsync().ConfigureAwait(false);
+        try
+        {
+            await device.OpenAsync().ConfigureAwait(false);
+            await device.FetchAsync().ConfigureAwait(false);
+            int ended = await Task.Run(() => driver.EndRecovery(deviceId, Environment.ProcessId))
+                .ConfigureAwait(false);
+            device.ThrowIfFaulted();
+            Check(ended, $"take over device {deviceId}");
+            return device;
+        }
+        catch
+        {
+            // The device stays as it is, for the next attempt.
+            await device.CloseAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Stops and deletes the device.</summary>
+    /// <param name="force">Also while it is open: its users get errors.</param>
+    /// <exception cref="UblkException">Busy, without force; or the driver does not answer.</exception>
+    public async Task StopAsync(bool force)
+    {
+        await Task.Run(() => UblkSupport.Stop(_driver, Id, force)).ConfigureAwait(false);
+        await EndWithinAsync(s_drainLimit).ConfigureAwait(false);
+        await RemoveAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Holds new requests back and answers those in hand; afterwards the process ends, and the next
+    /// server takes the device over. Without the feature (before 6.16) requests in hand are given to the
+    /// next server by the driver.
+    /// </summary>
+    /// <returns>Whether every request in hand was answered in time.</returns>
+    public async Task<bool> QuiesceAsync()
+    {
+        if (!_info.Flags.HasFlag(UblkFeatures.Quiesce))
+        {
+            return false;
+        }
+
+        _isQuiescing = true;
+        int result = await Task.Run(() => _driver.Quiesce(Id, s_drainLimit)).ConfigureAwait(false);
+        Check(result, $"quiesce device {Id}");
+        long start = _time.GetTimestamp();
+        // With every tag busy the driver says nothing, so we count ourselves.
+        while (await _loop.InvokeAsync(InFlight).ConfigureAwait(false) > 0)
+        {
+            if (_time.GetElapsedTime(start) > s_drainLimit)
+            {
+                return false;
+            }
+
+            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
+        }
+
+        _ended.TrySetResult(UblkEnd.Quiesced);
+        return true;
+    }
+
+    /// <summary>Frees a device that was stopped from outside, and deletes it if it is still there.</summary>
+    public async Task RemoveAsync()
+    {
+        await CloseAsync().ConfigureAwait(false);
+        int result = await Task.Run(() => UblkSupport.Delete(_driver, Id)).ConfigureAwait(false);
+        if (result != -Errno.ENODEV)
+        {
+            Check(result, $"delete device {Id}");
+        }
+    }
+
+    /// <inheritdoc/>
+    void IUblkQueueOwner.OnQueueEnded()
+    {
+        _endedQueues++;
+        if (_endedQueues == _queues.Count)
+        {
+            _ended.TrySetResult(_isQuiescing ? UblkEnd.Quiesced : UblkEnd.Stopped);
+        }
+    }
+
+    /// <inheritdoc/>
+    void IUblkQueueOwner.OnQueueFault(string message)
+    {
+        Fault ??= message;
+        _ended.TrySetResult(UblkEnd.Faulted);
+    }
+
+    private void Add(UblkFeatures features)
+    {
+        _info = new UblkDeviceInfo
+        {
+            DeviceId = unchecked((uint)_options.DeviceId),
+            QueueCount = (ushort)_options.QueueCount,
+            QueueDepth = (ushort)_options.QueueDepth,
+            MaxIoBufferBytes = (uint)_options.MaxTransferBytes,
+            Flags = UblkSupport.WantedFlags(features, _options),
+            ServerFlags = UblkDeviceOptions.Mark,
+        };
+        string name = _options.DeviceId < 0 ? "a device" : $"device {_options.DeviceId}";
+        Check(_driver.Add(ref _info), $"add {name}");
+        UsesAutoBuffers = _info.Flags.HasFlag(UblkFeatures.AutoBufferRegistration);
+    }
+
+    private void CheckTarget()
+    {
+        if (_target.Limits.MaxRequests < _options.RequiredTargetRequests)
+        {
+            throw new UblkException(UblkError.Mismatch,
+                $"the target takes {_target.Limits.MaxRequests} requests at once, " +
+                $"the device needs {_options.RequiredTargetRequests}");
+        }
+    }
+
+    // The node may appear late, and after a kill the old opener may still be on its way out.
+    private async Task OpenAsync()
+    {
+        long start = _time.GetTimestamp();
+        while (true)
+        {
+            int result = _driver.OpenDevice(Id, out _charDevice);
+            if (_charDevice is not null)
+            {
+                return;
+            }
+
+            bool mayPass = result is -Errno.ENOENT or -Errno.EBUSY;
+            if (!mayPass || _time.GetElapsedTime(start) > s_nodeLimit)
+            {
+                Check(result, $"open {KernelUblkDriver.CharPath(Id)}");
+            }
+
+            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
+        }
+    }
+
+    private Task<bool> FetchAsync() => _loop.InvokeAsync(() =>
+    {
+        for (int i = 0; i < _info.QueueCount; i++)
+        {
+            IUblkQueueDriver queueDriver = _charDevice!.OpenQueue(_loop, i, _info.QueueDepth);
+            _queueDrivers.Add(queueDriver);
+            _queues.Add(new UblkQueue(
+                new UblkQueueOptions
+                {
+                    Depth = _info.QueueDepth,
+                    MaxTransferBytes = (int)_info.MaxIoBufferBytes,
+                    UsesAutoBuffers = UsesAutoBuffers,
+                    FallsBack = _options.FallsBack,
+                    CopiesWrites = _options.CopiesWrites,
+                    RequestTimeout = _options.RequestTimeout,
+                },
+                queueDriver, _target, _pool, _loop.Buffers, Counters, this, _time));
+        }
+
+        foreach (UblkQueue queue in _queues)
+        {
+            queue.Start();
+        }
+
+        StartWatchdog();
+        return true;
+    });
+
+    private void StartWatchdog()
+    {
+        if (_options.RequestTimeout <= TimeSpan.Zero)
+        {
+            return;
+        }
+
+        TimeSpan interval = _options.RequestTimeout / 4;
+        _watchdog = new LoopTimer(() =>
+        {
+            foreach (UblkQueue queue in _queues)
+            {
+                queue.GiveUpOverdue();
+            }
+
+            _loop.Schedule(_watchdog!, interval);
+        });
+        _loop.Schedule(_watchdog, interval);
+    }
+
+    private async Task StartRecoveryAsync()
+    {
+        long start = _time.GetTimestamp();
+        while (true)
+        {
+            int result = _driver.StartRecovery(Id);
+            if (result == 0)
+            {
+                return;
+            }
+
+            if (result != -Errno.EBUSY || _time.GetElapsedTime(start) > s_recoveryLimit)
+            {
+                Check(result, $"take over device {Id}");
+            }
+
+            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
+        }
+    }
+
+    private int InFlight()
+    {
+        int count = 0;
+        foreach (UblkQueue queue in _queues)
+        {
+            count += queue.InFlightCount;
+        }
+
+        return count;
+    }
+
+    private async Task EndWithinAsync(TimeSpan limit)
+    {
+        if (_queues.Count == 0)
+        {
+            return;
+        }
+
+        try
+        {
+            await _ended.Task.WaitAsync(limit, _time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            throw new UblkException(UblkError.TimedOut,
+                $"device {Id} was stopped, but the driver did not give all tags back");
+        }
+    }
+
+    private async Task CloseAsync()
+    {
+        if (_queueDrivers.Count > 0)
+        {
+            _ = await _loop.InvokeAsync(() =>
+            {
+                _watchdog?.Cancel();
+                foreach (IUblkQueueDriver queueDriver in _queueDrivers)
+                {
+                    queueDriver.Dispose();
+                }
+
+                _queueDrivers.Clear();
+                return true;
+            }).ConfigureAwait(false);
+        }
+
+        _charDevice?.Dispose();
+        _charDevice = null;
+    }
+
+    // A device that never went live: whatever exists of it is removed; the first error is the one told.
+    private async Task AbandonAsync()
+    {
+        try
+        {
+            await Task.Run(() => _driver.Stop(Id)).ConfigureAwait(false);
+            await EndWithinAsync(s_nodeLimit).ConfigureAwait(false);
+        }
+        catch (UblkException)
+        {
+            // Deleting below does what can still be done.
+        }
+
+        await CloseAsync().ConfigureAwait(false);
+        _ = await Task.Run(() => UblkSupport.Delete(_driver, Id)).ConfigureAwait(false);
+    }
+
+    private void ThrowIfFaulted()
+    {
+        if (Fault is { } fault)
+        {
+            throw new UblkException(UblkError.Failed, $"device {Id}: {fault}");
+        }
+    }
+
+    [StackTraceHidden]
+    private static void Check(int result, string what)
+    {
+        if (result < 0)
+        {
+            throw UblkException.ForCommand(what, result);
+        }
+    }
+}
