@@ -23,6 +23,9 @@ public sealed class BlockImage : IDisposable
     private const int LockExclusive = 2;
     private const int LockNonBlocking = 4;
     private const int SectorBytes = 512;
+    private const int ModeTypeMask = 0xF000;
+    private const int ModeRegularFile = 0x8000;
+    private const int ModeBlockDevice = 0x6000;
     private const nuint BlkGetSize64 = 0x80081272;
     private const nuint BlkSectorSize = 0x1268;
     private const nuint BlkPhysicalSectorSize = 0x127B;
@@ -73,10 +76,8 @@ public sealed class BlockImage : IDisposable
     public static BlockImage Open(string path, bool readOnly, DirectMode direct)
     {
         FileStatus status = StatusOf(path);
-        const int TypeMask = 0xF000;
-        int type = status.Mode & TypeMask;
-        bool isDevice = type == 0x6000;
-        if (!isDevice && type != 0x8000)
+        bool isDevice = (status.Mode & ModeTypeMask) == ModeBlockDevice;
+        if (!isDevice && (status.Mode & ModeTypeMask) != ModeRegularFile)
         {
             throw new BlockImageException(BlockImageError.WrongType,
                 $"{path} is neither a regular file nor a block device");
@@ -140,6 +141,12 @@ public sealed class BlockImage : IDisposable
             throw Failure(path, result, "resize");
         }
     }
+
+    /// <summary>Whether a path names a regular file, which can be resized.</summary>
+    /// <param name="path">The path.</param>
+    /// <exception cref="BlockImageException">Nothing is there.</exception>
+    public static bool IsRegularFile(string path) =>
+        (StatusOf(path).Mode & ModeTypeMask) == ModeRegularFile;
 
     /// <inheritdoc/>
     public void Dispose() => File.Dispose();

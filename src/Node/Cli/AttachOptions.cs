@@ -1,0 +1,186 @@
+using System.CommandLine;
+using Ublk.Node.Local;
+using Ublk.Uring;
+
+namespace Ublk.Node.Cli;
+
+/// <summary>The options of 'local attach': how they are written and what they mean.</summary>
+internal sealed class AttachOptions
+{
+    private readonly Argument<string?> _image = new("IMAGE")
+    {
+        Description = "Raw image: a regular file or a block device",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    private readonly Option<LocalTargetKind> _target = new("--target")
+    {
+        Description = "What is served: the image, memory of this process, or nothing (reads zeros)",
+        DefaultValueFactory = _ => LocalTargetKind.Image,
+    };
+
+    private readonly Option<long> _size = SizeOption("--size", "Size of a memory or null target");
+
+    private readonly Option<int> _id = new("--id")
+    {
+        Description = "Number of the device; without it the kernel chooses",
+        DefaultValueFactory = _ => -1,
+    };
+
+    private readonly Option<bool> _readOnly = new("--read-only")
+    {
+        Description = "Take no writes",
+    };
+
+    private readonly Option<int> _blockSize = new("--block-size")
+    {
+        Description = "Logical block in bytes: 512, 1024, 2048 or 4096; without it the image's own",
+    };
+
+    private readonly Option<DirectMode> _direct = new("--direct")
+    {
+        Description = "Go past the page cache (O_DIRECT)",
+        DefaultValueFactory = _ => DirectMode.Auto,
+    };
+
+    private readonly Option<int> _depth = new("--depth")
+    {
+        Description = "Requests per queue, 1 to 4096",
+        DefaultValueFactory = _ => 128,
+    };
+
+    private readonly Option<int> _queues = new("--queues")
+    {
+        Description = "Queues; the kernel grants at most one per processor",
+        DefaultValueFactory = _ => 1,
+    };
+
+    private readonly Option<string> _writeCopy = OnOff("--write-copy",
+        "Copy each write once before it goes to the image; off saves the copy");
+
+    private readonly Option<string> _autoBuffers = OnOff("--auto-buffers",
+        "Read straight into the request's pages where the kernel can");
+
+    private readonly Option<long> _memory = SizeOption("--memory",
+        "Payload memory, locked: 1M to 1G; without it 32M");
+
+    private readonly Option<double> _timeout = new("--request-timeout")
+    {
+        Description = "Seconds after which a request fails with a time-out; 0 for never",
+    };
+
+    private readonly Option<int?> _processor = new("--cpu")
+    {
+        Description = "Processor for the serving thread",
+    };
+
+    /// <summary>Adds them to a command.</summary>
+    public void AddTo(Command command)
+    {
+        command.Arguments.Add(_image);
+        Option[] options =
+        [
+            _target, _size, _id, _readOnly, _blockSize, _direct, _depth, _queues, _writeCopy,
+            _autoBuffers, _memory, _timeout, _processor,
+        ];
+        foreach (Option option in options)
+        {
+            command.Options.Add(option);
+        }
+
+        AddValidators(command);
+    }
+
+    /// <summary>What the user asked for.</summary>
+    public LocalOptions Read(ParseResult parse)
+    {
+        string? image = parse.GetValue(_image);
+        long memory = parse.GetValue(_memory);
+        return new LocalOptions
+        {
+            Image = image is null ? "" : Path.GetFullPath(image),
+            Target = parse.GetValue(_target),
+            SizeBytes = parse.GetValue(_size),
+            DeviceId = parse.GetValue(_id),
+            ReadOnly = parse.GetValue(_readOnly),
+            BlockBytes = parse.GetValue(_blockSize),
+            Direct = parse.GetValue(_direct),
+            Depth = parse.GetValue(_depth),
+            Queues = parse.GetValue(_queues),
+            WriteCopy = parse.GetValue(_writeCopy) == "on",
+            AutoBuffers = parse.GetValue(_autoBuffers) == "on",
+            PoolBytes = memory == 0 ? new LocalOptions().PoolBytes : memory,
+            RequestTimeoutSeconds = parse.GetValue(_timeout),
+            Processor = parse.GetValue(_processor),
+        };
+    }
+
+    private void AddValidators(Command command)
+    {
+        Range(_depth, value => value is >= 1 and <= 4096, "1 to 4096");
+        Range(_queues, value => value is >= 1 and <= 64, "1 to 64");
+        Range(_id, value => value >= -1, "0 or higher");
+        Range(_blockSize, value => value is 0 or 512 or 1024 or 2048 or 4096, "512, 1024, 2048 or 4096");
+        Range(_memory, value => value is 0 or (>= 1 << 20 and <= 1 << 30), "1M to 1G");
+        Range(_timeout, value => value is >= 0 and <= 86400, "0 to 86400 seconds");
+        Range(_processor, value => value is null or (>= 0 and < 1024), "0 to 1023");
+        command.Validators.Add(result =>
+        {
+            bool isImage = result.GetValue(_target) == LocalTargetKind.Image;
+            bool hasImage = result.GetValue(_image) is not null;
+            long size = result.GetValue(_size);
+            if (isImage && !hasImage)
+            {
+                result.AddError("name the image to serve");
+            }
+            else if (!isImage && hasImage)
+            {
+                result.AddError("an image goes only with --target image");
+            }
+            else if (!isImage && (size == 0 || size % 4096 != 0))
+            {
+                result.AddError("a memory or null target needs --size, a multiple of 4096 bytes");
+            }
+            else if (isImage && size != 0)
+            {
+                result.AddError("--size goes only with a memory or null target; an image has its own");
+            }
+        });
+    }
+
+    private static void Range<T>(Option<T> option, Func<T?, bool> isValid, string range) =>
+        option.Validators.Add(result =>
+        {
+            if (!isValid(result.GetValueOrDefault<T>()))
+            {
+                result.AddError($"{option.Name}: {range}");
+            }
+        });
+
+    private static Option<string> OnOff(string name, string description)
+    {
+        var option = new Option<string>(name)
+        {
+            Description = description,
+            DefaultValueFactory = _ => "on",
+        };
+        option.AcceptOnlyFromAmong("on", "off");
+        return option;
+    }
+
+    private static Option<long> SizeOption(string name, string description) => new(name)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (Sizes.TryParse(text, out long bytes))
+            {
+                return bytes;
+            }
+
+            result.AddError($"{name}: '{text}' is no size; write bytes, or a number with K, M, G or T");
+            return 0;
+        },
+    };
+}

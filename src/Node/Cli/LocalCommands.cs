@@ -1,0 +1,204 @@
+using System.CommandLine;
+using Ublk.Frontend.Ublk;
+using Ublk.Node.Local;
+
+namespace Ublk.Node.Cli;
+
+/// <summary>The verbs for single, unreplicated images of this host.</summary>
+internal static class LocalCommands
+{
+    private static readonly Argument<string> s_device = new("DEVICE")
+    {
+        Description = "Number, /dev/ublkbN, or the path of an attached image",
+    };
+
+    private static readonly Option<bool> s_background = new("--background")
+    {
+        Description = "Serve in a process of its own and return once the device is there",
+    };
+
+    private static readonly TimeProvider s_time = TimeProvider.System;
+
+    /// <summary>The command group.</summary>
+    public static Command Build()
+    {
+        var local = new Command("local", "Single raw images of this host as block devices");
+        local.Subcommands.Add(Attach());
+        local.Subcommands.Add(List());
+        local.Subcommands.Add(Show());
+        local.Subcommands.Add(Resize());
+        local.Subcommands.Add(Recover());
+        local.Subcommands.Add(Detach());
+        return local;
+    }
+
+    private static Command Attach()
+    {
+        var options = new AttachOptions();
+        var command = new Command("attach",
+            "Serve a raw image (file or block device) as /dev/ublkbN until Ctrl-C or detach");
+        options.AddTo(command);
+        command.Options.Add(s_background);
+        command.Run(async (parse, output) =>
+        {
+            LocalOptions local = options.Read(parse);
+            var run = new RunDirectory();
+            if (parse.GetValue(s_background))
+            {
+                return await LocalBackground.StartAsync(
+                    output, run, WithoutBackground(), s_time).ConfigureAwait(false);
+            }
+
+            using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            return await new LocalForeground(output, driver, run, s_time)
+                .RunAsync(local, null).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    private static Command Recover()
+    {
+        var device = new Argument<string?>("DEVICE")
+        {
+            Description = "Number, /dev/ublkbN, or image; without it, the only device that waits",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+        var image = new Option<string?>("--image")
+        {
+            Description = "Image behind the device, where nothing is known about it any more",
+        };
+        var command = new Command("recover",
+            "Take over a device whose serving process died or was stopped while it was in use")
+        {
+            device, image, s_background,
+        };
+        command.Run(async (parse, output) =>
+        {
+            var run = new RunDirectory();
+            using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            var operations = new LocalOperations(driver, run, s_time);
+            int id = parse.GetValue(device) is { } text
+                ? operations.Resolve(text) : OnlyOrphan(operations);
+            LocalOptions options = operations.OptionsForRecovery(id, parse.GetValue(image));
+            if (parse.GetValue(s_background))
+            {
+                return await LocalBackground.StartAsync(
+                    output, run, WithoutBackground(), s_time).ConfigureAwait(false);
+            }
+
+            return await new LocalForeground(output, driver, run, s_time)
+                .RunAsync(options, id).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    private static Command List()
+    {
+        var command = new Command("list", "All ublk devices of this host");
+        command.Run((_, output) => Offline(operations =>
+        {
+            output.Devices(operations.List());
+            return ExitCode.Success;
+        }));
+        return command;
+    }
+
+    private static Command Show()
+    {
+        var command = new Command("show", "One device, with its counters") { s_device };
+        command.Run((parse, output) => Offline(operations =>
+        {
+            output.Device(operations.Show(operations.Resolve(parse.GetValue(s_device)!)));
+            return ExitCode.Success;
+        }));
+        return command;
+    }
+
+    private static Command Resize()
+    {
+        Argument<long> size = SizeArgument("SIZE", "New size: bytes, or with K, M, G, T");
+        var shrink = new Option<bool>("--shrink")
+        {
+            Description = "Allow a smaller size; what lies behind the new end is lost",
+        };
+        var command = new Command("resize", "Change the size of an attached image while it is in use")
+        {
+            s_device, size, shrink,
+        };
+        command.Run((parse, output) => Offline(operations =>
+        {
+            int id = operations.Resolve(parse.GetValue(s_device)!);
+            operations.Resize(id, parse.GetValue(size), parse.GetValue(shrink));
+            output.Device(operations.Show(id));
+            return ExitCode.Success;
+        }));
+        return command;
+    }
+
+    private static Command Detach()
+    {
+        var force = new Option<bool>("--force")
+        {
+            Description = "Also while it is in use (its users get errors), and devices of others",
+        };
+        var command = new Command("detach", "Remove a device, whoever serves it") { s_device, force };
+        command.Run(async (parse, output) =>
+        {
+            using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            var operations = new LocalOperations(driver, new RunDirectory(), s_time);
+            int id = operations.Resolve(parse.GetValue(s_device)!);
+            DeviceReport device = operations.Show(id);
+            await operations.DetachAsync(id, parse.GetValue(force)).ConfigureAwait(false);
+            if (output.IsJson)
+            {
+                output.Device(device with { State = "detached", Pid = null });
+            }
+
+            output.Say($"{device.Path} detached");
+            return (int)ExitCode.Success;
+        });
+        return command;
+    }
+
+    /// <summary>An argument that is a size.</summary>
+    public static Argument<long> SizeArgument(string name, string description) => new(name)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (Sizes.TryParse(text, out long bytes))
+            {
+                return bytes;
+            }
+
+            result.AddError($"'{text}' is no size; write bytes, or a number with K, M, G or T");
+            return 0;
+        },
+    };
+
+    private static Task<int> Offline(Func<LocalOperations, ExitCode> body)
+    {
+        using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+        return Task.FromResult((int)body(new LocalOperations(driver, new RunDirectory(), s_time)));
+    }
+
+    private static int OnlyOrphan(LocalOperations operations)
+    {
+        List<int> orphans = operations.Orphans();
+        return orphans.Count switch
+        {
+            1 => orphans[0],
+            0 => throw new CommandException(ExitCode.NotFound, "no device waits for a server"),
+            _ => throw new CommandException(ExitCode.Usage,
+                $"several devices wait for a server ({string.Join(", ", orphans)}); name one"),
+        };
+    }
+
+    private static List<string> WithoutBackground()
+    {
+        var arguments = new List<string>(Environment.GetCommandLineArgs().Skip(1));
+        arguments.Remove(s_background.Name);
+        return arguments;
+    }
+}

@@ -1,0 +1,151 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Spectre.Console;
+
+namespace Ublk.Node.Cli;
+
+/// <summary>An error as JSON.</summary>
+internal sealed record ErrorReport(string Code, int ExitCode, string Message);
+
+/// <summary>A device as JSON: what attach, list and show answer.</summary>
+internal sealed record DeviceReport
+{
+    public required int Id { get; init; }
+    public required string Path { get; init; }
+    public required string State { get; init; }
+    public required long SizeBytes { get; init; }
+    public required int BlockBytes { get; init; }
+    public required int Queues { get; init; }
+    public required int Depth { get; init; }
+    /// <summary>Process of the server; null when there is none.</summary>
+    public int? Pid { get; init; }
+    /// <summary>Whether this program made the device.</summary>
+    public required bool IsOurs { get; init; }
+    /// <summary>auto-buffers or user-copy.</summary>
+    public required string DataPath { get; init; }
+    public string? Target { get; init; }
+    public string? Image { get; init; }
+    public required IReadOnlyList<string> Flags { get; init; }
+    public bool HasVolatileCache { get; init; }
+    public bool IsReadOnly { get; init; }
+    public IReadOnlyDictionary<string, long>? Counters { get; init; }
+}
+
+/// <summary>One line of doctor's report.</summary>
+/// <param name="Name">What was looked at.</param>
+/// <param name="Result">ok, warning or failed.</param>
+/// <param name="Detail">What was found.</param>
+/// <param name="Advice">What to do; null when all is well.</param>
+internal sealed record CheckReport(string Name, string Result, string Detail, string? Advice);
+
+/// <summary>Doctor's report.</summary>
+/// <param name="Verdict">full, copying, or unusable.</param>
+/// <param name="Checks">Every check.</param>
+internal sealed record DoctorReport(string Verdict, IReadOnlyList<CheckReport> Checks);
+
+[JsonSourceGenerationOptions(WriteIndented = true,
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(ErrorReport))]
+[JsonSerializable(typeof(DeviceReport))]
+[JsonSerializable(typeof(List<DeviceReport>))]
+[JsonSerializable(typeof(DoctorReport))]
+internal sealed partial class ReportJson : JsonSerializerContext;
+
+/// <summary>Where commands write: text for people or JSON for programs; errors to standard error.</summary>
+internal sealed class Output(bool isJson)
+{
+    public bool IsJson { get; } = isJson;
+
+    /// <summary>A line for people; nothing with --json.</summary>
+    public void Say(string text)
+    {
+        if (!IsJson)
+        {
+            Console.Out.WriteLine(text);
+        }
+    }
+
+    /// <summary>A remark that does not belong to the answer.</summary>
+    public static void Note(string text) => Console.Error.WriteLine(text);
+
+    public static void Json(string json)
+    {
+        Console.Out.WriteLine(json);
+        Console.Out.Flush();
+    }
+
+    public int Fail(ExitCode code, string message)
+    {
+        if (IsJson)
+        {
+            var report = new ErrorReport(code.ToString(), (int)code, message);
+            Console.Error.WriteLine(JsonSerializer.Serialize(report, ReportJson.Default.ErrorReport));
+        }
+        else
+        {
+            Console.Error.WriteLine($"qublk: {message}");
+        }
+
+        return (int)code;
+    }
+
+    public void Devices(List<DeviceReport> devices)
+    {
+        if (IsJson)
+        {
+            Json(JsonSerializer.Serialize(devices, ReportJson.Default.ListDeviceReport));
+            return;
+        }
+
+        if (devices.Count == 0)
+        {
+            Say("no ublk devices");
+            return;
+        }
+
+        var table = new Table().Border(TableBorder.None);
+        table.AddColumns("ID", "DEVICE", "STATE", "SIZE", "PID", "SERVES");
+        foreach (DeviceReport device in devices)
+        {
+            string serves = device.Image ?? device.Target ?? (device.IsOurs ? "unknown" : "not ours");
+            table.AddRow(
+                device.Id.ToString(), device.Path, device.State, Sizes.Format(device.SizeBytes),
+                device.Pid?.ToString() ?? "-", Markup.Escape(serves));
+        }
+
+        AnsiConsole.Write(table);
+    }
+
+    public void Device(DeviceReport device)
+    {
+        if (IsJson)
+        {
+            Json(JsonSerializer.Serialize(device, ReportJson.Default.DeviceReport));
+            return;
+        }
+
+        Grid grid = new Grid().AddColumn().AddColumn();
+        void Row(string name, string value) => grid.AddRow(name, Markup.Escape(value));
+        Row("device", device.Path);
+        Row("state", device.State);
+        Row("serves", device.Image ?? device.Target ?? "-");
+        Row("size", $"{Sizes.Format(device.SizeBytes)} ({device.SizeBytes} bytes)");
+        Row("block", $"{device.BlockBytes} bytes");
+        Row("queues", $"{device.Queues} of depth {device.Depth}");
+        Row("server", device.Pid?.ToString() ?? "none");
+        Row("data path", device.DataPath);
+        Row("cache", device.HasVolatileCache ? "volatile, flush and FUA" : "none");
+        Row("access", device.IsReadOnly ? "read-only" : "read and write");
+        Row("flags", string.Join(' ', device.Flags));
+        if (device.Counters is { } counters)
+        {
+            foreach ((string name, long value) in counters)
+            {
+                Row(name, value.ToString());
+            }
+        }
+
+        AnsiConsole.Write(grid);
+    }
+}

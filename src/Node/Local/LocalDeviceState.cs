@@ -1,0 +1,163 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Ublk.Node.Cli;
+using Ublk.Uring;
+
+namespace Ublk.Node.Local;
+
+/// <summary>What stands behind a local device.</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<LocalTargetKind>))]
+internal enum LocalTargetKind
+{
+    /// <summary>A raw image.</summary>
+    Image,
+    /// <summary>Memory of the serving process; empty after it ends.</summary>
+    Memory,
+    /// <summary>Nothing: reads zeros.</summary>
+    Null,
+}
+
+/// <summary>How a local device is served; kept beside it so that another process can take it over.</summary>
+internal sealed record LocalOptions
+{
+    /// <summary>Absolute path of the image; empty for the other targets.</summary>
+    public string Image { get; init; } = "";
+
+    public LocalTargetKind Target { get; init; }
+
+    /// <summary>Wanted number; −1 for any.</summary>
+    public int DeviceId { get; init; } = -1;
+
+    /// <summary>Size of a memory or null target.</summary>
+    public long SizeBytes { get; init; }
+
+    public bool ReadOnly { get; init; }
+
+    /// <summary>Logical block; 0 for the image's own.</summary>
+    public int BlockBytes { get; init; }
+
+    [JsonConverter(typeof(JsonStringEnumConverter<DirectMode>))]
+    public DirectMode Direct { get; init; }
+
+    public int Queues { get; init; } = 1;
+
+    public int Depth { get; init; } = 128;
+
+    /// <summary>Whether writes are copied before they go to the image.</summary>
+    public bool WriteCopy { get; init; } = true;
+
+    /// <summary>Whether registered request pages are used where the kernel has them.</summary>
+    public bool AutoBuffers { get; init; } = true;
+
+    /// <summary>Payload memory in bytes.</summary>
+    public long PoolBytes { get; init; } = 32L << 20;
+
+    /// <summary>Request time limit in seconds; 0 for none.</summary>
+    public double RequestTimeoutSeconds { get; init; }
+
+    /// <summary>Processor for the loop; null for any.</summary>
+    public int? Processor { get; init; }
+}
+
+/// <summary>A local device as its server leaves word of it.</summary>
+internal sealed record LocalDeviceState
+{
+    public required int DeviceId { get; init; }
+
+    public required int Pid { get; init; }
+
+    public required LocalOptions Options { get; init; }
+}
+
+[JsonSourceGenerationOptions(WriteIndented = true,
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(LocalDeviceState))]
+internal sealed partial class LocalJson : JsonSerializerContext;
+
+/// <summary>
+/// The run directory: one state file and one counter page per device. It is on a memory filesystem, as
+/// devices do not outlive the boot either.
+/// </summary>
+internal sealed class RunDirectory
+{
+    private readonly string _path;
+
+    public RunDirectory()
+    {
+        string root = Environment.GetEnvironmentVariable("QUBLK_RUN_DIR") ?? "/run/qublk";
+        _path = Path.Combine(root, "local");
+    }
+
+    public string CounterPath(int deviceId) => Path.Combine(_path, $"{deviceId}.counters");
+
+    /// <summary>A counter page for a device that has no number yet.</summary>
+    public string PendingCounterPath() =>
+        Path.Combine(_path, $"pending-{Environment.ProcessId}.counters");
+
+    /// <summary>Where a background server tells its starter how it went.</summary>
+    public string StartReportPath(int pid) => Path.Combine(_path, $"start-{pid}.json");
+
+    public void Create() => Directory.CreateDirectory(_path,
+        UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+
+    /// <summary>Writes the state so that a reader sees the old one or the new one, never a part.</summary>
+    public void Write(LocalDeviceState state)
+    {
+        string path = StatePath(state.DeviceId);
+        string pending = $"{path}.new";
+        File.WriteAllText(pending, JsonSerializer.Serialize(state, LocalJson.Default.LocalDeviceState));
+        File.Move(pending, path, overwrite: true);
+    }
+
+    /// <summary>The state of a device; null when there is none.</summary>
+    /// <exception cref="CommandException">The file is damaged.</exception>
+    public LocalDeviceState? Read(int deviceId)
+    {
+        string path = StatePath(deviceId);
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        try
+        {
+            return JsonSerializer.Deserialize(
+                File.ReadAllText(path), LocalJson.Default.LocalDeviceState);
+        }
+        catch (JsonException exception)
+        {
+            throw new CommandException(ExitCode.Failure,
+                $"{path} is damaged ({exception.Message}); name the image: " +
+                $"qublk local recover {deviceId} --image PATH");
+        }
+    }
+
+    /// <summary>All readable states.</summary>
+    public List<LocalDeviceState> ReadAll()
+    {
+        var states = new List<LocalDeviceState>();
+        if (!Directory.Exists(_path))
+        {
+            return states;
+        }
+
+        foreach (string path in Directory.EnumerateFiles(_path, "*.json"))
+        {
+            if (int.TryParse(Path.GetFileNameWithoutExtension(path), out int id) &&
+                Read(id) is { } state)
+            {
+                states.Add(state);
+            }
+        }
+
+        return states;
+    }
+
+    public void Remove(int deviceId)
+    {
+        File.Delete(StatePath(deviceId));
+        File.Delete(CounterPath(deviceId));
+    }
+
+    private string StatePath(int deviceId) => Path.Combine(_path, $"{deviceId}.json");
+}

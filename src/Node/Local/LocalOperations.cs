@@ -1,0 +1,241 @@
+using Ublk.Frontend.Ublk;
+using Ublk.Node.Cli;
+using Ublk.Uring;
+using Ublk.Uring.Native;
+
+namespace Ublk.Node.Local;
+
+/// <summary>What operators do with devices of this host that another process serves.</summary>
+internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, TimeProvider time)
+{
+    private static readonly TimeSpan s_goneLimit = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(10);
+
+    /// <summary>All ublk devices of the host.</summary>
+    public List<DeviceReport> List()
+    {
+        var reports = new List<DeviceReport>();
+        foreach (int id in driver.ListDevices())
+        {
+            // A device may go while we look.
+            if (driver.GetInfo(id, out UblkDeviceInfo info) == 0)
+            {
+                reports.Add(Report(info, withCounters: false));
+            }
+        }
+
+        return reports;
+    }
+
+    public DeviceReport Show(int deviceId) =>
+        Report(UblkSupport.Inspect(driver, deviceId), withCounters: true);
+
+    /// <summary>From what the user wrote to a device: a number, a node's path, or an attached image.</summary>
+    /// <exception cref="CommandException">Nothing is known under it.</exception>
+    public int Resolve(string text)
+    {
+        const string Node = "ublkb";
+        string name = text.StartsWith("/dev/", StringComparison.Ordinal) ? text[5..] : text;
+        string digits = name.StartsWith(Node, StringComparison.Ordinal) ? name[Node.Length..] : name;
+        if (int.TryParse(digits, out int id) && id >= 0)
+        {
+            return id;
+        }
+
+        string path = Path.GetFullPath(text);
+        foreach (LocalDeviceState state in run.ReadAll())
+        {
+            if (state.Options.Image == path && driver.GetInfo(state.DeviceId, out _) == 0)
+            {
+                return state.DeviceId;
+            }
+        }
+
+        throw new CommandException(ExitCode.NotFound,
+            $"{text} is neither a device number nor an attached image; see 'qublk local list'");
+    }
+
+    /// <summary>Stops a device whoever serves it, and waits until it is gone.</summary>
+    public async Task DetachAsync(int deviceId, bool force)
+    {
+        UblkDeviceInfo info = UblkSupport.Inspect(driver, deviceId);
+        if (info.ServerFlags != UblkDeviceOptions.Mark && !force)
+        {
+            throw new UblkException(UblkError.Foreign,
+                $"device {deviceId} was not made by this program; use --force to remove it all the same");
+        }
+
+        UblkSupport.Stop(driver, deviceId, force);
+        // A living server sees its last tag come back and removes the device itself.
+        bool hasServer = info.State == UblkDeviceState.Live && info.ServerPid > 0;
+        if (!hasServer || !await IsGoneAsync(deviceId).ConfigureAwait(false))
+        {
+            int result = UblkSupport.Delete(driver, deviceId);
+            if (result < 0 && result != -Errno.ENODEV)
+            {
+                throw UblkException.ForCommand($"delete device {deviceId}", result);
+            }
+
+            _ = await IsGoneAsync(deviceId).ConfigureAwait(false);
+        }
+
+        run.Remove(deviceId);
+    }
+
+    /// <summary>Changes the size of a device and of the file behind it.</summary>
+    /// <returns>The new size in bytes.</returns>
+    public long Resize(int deviceId, long sizeBytes, bool mayShrink)
+    {
+        DeviceReport device = Show(deviceId);
+        if (!device.IsOurs)
+        {
+            throw new UblkException(
+                UblkError.Foreign, $"device {deviceId} was not made by this program");
+        }
+
+        if (device.Image is not { } image)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"device {deviceId} serves no image; only images can be resized");
+        }
+
+        if (sizeBytes % device.BlockBytes != 0)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"{sizeBytes} bytes is no whole number of blocks of {device.BlockBytes}");
+        }
+
+        if (sizeBytes < device.SizeBytes && !mayShrink)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"{Sizes.Format(sizeBytes)} is smaller than now ({Sizes.Format(device.SizeBytes)}): " +
+                "what lies behind the new end is lost; shrink the filesystem first, then use --shrink");
+        }
+
+        // Growing: first the bytes, then their announcement. Shrinking: the other way round.
+        bool isFile = BlockImage.IsRegularFile(image);
+        if (isFile && sizeBytes > device.SizeBytes)
+        {
+            BlockImage.Resize(image, sizeBytes);
+        }
+
+        UblkSupport.Resize(driver, deviceId, sizeBytes);
+        if (isFile && sizeBytes < device.SizeBytes)
+        {
+            BlockImage.Resize(image, sizeBytes);
+        }
+
+        return sizeBytes;
+    }
+
+    /// <summary>The options to take a device over with.</summary>
+    public LocalOptions OptionsForRecovery(int deviceId, string? image)
+    {
+        if (image is not null)
+        {
+            LocalOptions known = TryRead(deviceId)?.Options ?? new LocalOptions();
+            return known with { Image = Path.GetFullPath(image), Target = LocalTargetKind.Image };
+        }
+
+        LocalDeviceState state = run.Read(deviceId) ?? throw new CommandException(ExitCode.NotFound,
+            $"nothing is known about what device {deviceId} served; name it: " +
+            $"qublk local recover {deviceId} --image PATH");
+        return state.Options.Target != LocalTargetKind.Memory
+            ? state.Options
+            : throw new CommandException(ExitCode.Failure,
+                $"device {deviceId} served memory of a process that is gone; its data is lost. " +
+                $"Remove it with 'qublk local detach {deviceId}'");
+    }
+
+    /// <summary>Devices that wait for a server and that we know how to serve.</summary>
+    public List<int> Orphans()
+    {
+        var orphans = new List<int>();
+        foreach (int id in driver.ListDevices())
+        {
+            if (driver.GetInfo(id, out UblkDeviceInfo info) == 0 &&
+                info.ServerFlags == UblkDeviceOptions.Mark &&
+                info.State is UblkDeviceState.Quiesced or UblkDeviceState.FailIo)
+            {
+                orphans.Add(id);
+            }
+        }
+
+        return orphans;
+    }
+
+    private LocalDeviceState? TryRead(int deviceId)
+    {
+        try
+        {
+            return run.Read(deviceId);
+        }
+        catch (CommandException)
+        {
+            return null; // Damaged; the caller has what it needs from elsewhere.
+        }
+    }
+
+    private async Task<bool> IsGoneAsync(int deviceId)
+    {
+        long start = time.GetTimestamp();
+        while (driver.GetInfo(deviceId, out _) != -Errno.ENODEV)
+        {
+            if (time.GetElapsedTime(start) > s_goneLimit)
+            {
+                return false;
+            }
+
+            await Task.Delay(s_pollInterval, time).ConfigureAwait(false);
+        }
+
+        return true;
+    }
+
+    private DeviceReport Report(in UblkDeviceInfo info, bool withCounters)
+    {
+        int id = (int)info.DeviceId;
+        _ = driver.GetParameters(id, out UblkParameters parameters);
+        bool isOurs = info.ServerFlags == UblkDeviceOptions.Mark;
+        LocalOptions? options = isOurs ? TryRead(id)?.Options : null;
+        const int SectorShift = 9;
+        return new DeviceReport
+        {
+            Id = id,
+            Path = KernelUblkDriver.BlockPath(id),
+            State = UblkSupport.Name(info.State),
+            SizeBytes = (long)parameters.DeviceSectors << SectorShift,
+            BlockBytes = 1 << parameters.LogicalBlockShift,
+            Queues = info.QueueCount,
+            Depth = info.QueueDepth,
+            Pid = info.ServerPid > 0 && info.State == UblkDeviceState.Live ? info.ServerPid : null,
+            IsOurs = isOurs,
+            DataPath = UblkSupport.DataPath(info.Flags) == UblkDataPath.AutoBuffers
+                ? "auto-buffers" : "user-copy",
+            Target = options?.Target.ToString(),
+            Image = options?.Target == LocalTargetKind.Image ? options.Image : null,
+            Flags = info.Flags.ToString().Split(", "),
+            HasVolatileCache =
+                (parameters.Attributes & UblkParameters.AttributeVolatileCache) != 0,
+            IsReadOnly = (parameters.Attributes & UblkParameters.AttributeReadOnly) != 0,
+            Counters = withCounters && isOurs ? Counters(id) : null,
+        };
+    }
+
+    private Dictionary<string, long>? Counters(int deviceId)
+    {
+        if (UblkCounters.Read(run.CounterPath(deviceId)) is not { } values)
+        {
+            return null;
+        }
+
+        var counters = new Dictionary<string, long>(StringComparer.Ordinal);
+        foreach (UblkCounter counter in Enum.GetValues<UblkCounter>())
+        {
+            string name = counter.ToString();
+            counters[char.ToLowerInvariant(name[0]) + name[1..]] = values[(int)counter];
+        }
+
+        return counters;
+    }
+}
