@@ -25,20 +25,26 @@ public sealed class KernelUblkDriver : IUblkDriver
     private readonly FileHandle _control;
     private readonly ControlRing _ring;
 
-    private KernelUblkDriver(FileHandle control, TimeProvider time)
+    private readonly TimeSpan _longLimit;
+
+    private KernelUblkDriver(FileHandle control, TimeProvider time, TimeSpan longLimit)
     {
         _control = control;
         _ring = new ControlRing(time);
+        _longLimit = longLimit;
     }
 
     /// <summary>Opens the control device.</summary>
     /// <param name="time">Clock of the time limits.</param>
+    /// <param name="longLimit">Instead of <see cref="LongLimit"/>.</param>
     /// <exception cref="UblkException">No module, no permission.</exception>
-    public static KernelUblkDriver Open(TimeProvider time)
+    public static KernelUblkDriver Open(TimeProvider time, TimeSpan? longLimit = null)
     {
         int result = FileHandle.TryOpen(
             ControlPath, FileAccess.ReadWrite, OpenOptions.None, out FileHandle? control);
-        return control is null ? throw UblkException.ForOpen(result) : new KernelUblkDriver(control, time);
+        return control is null
+            ? throw UblkException.ForOpen(result)
+            : new KernelUblkDriver(control, time, longLimit ?? LongLimit);
     }
 
     /// <summary>Path of a device's block node.</summary>
@@ -85,17 +91,17 @@ public sealed class KernelUblkDriver : IUblkDriver
 
     /// <inheritdoc/>
     public int Start(int deviceId, int serverPid) =>
-        Execute(UblkAbi.StartDevice, deviceId, (ulong)serverPid, [], LongLimit);
+        Execute(UblkAbi.StartDevice, deviceId, (ulong)serverPid, [], _longLimit);
 
     /// <inheritdoc/>
-    public int Stop(int deviceId) => Execute(UblkAbi.StopDevice, deviceId, 0, [], LongLimit);
+    public int Stop(int deviceId) => Execute(UblkAbi.StopDevice, deviceId, 0, [], _longLimit);
 
     /// <inheritdoc/>
-    public int TryStop(int deviceId) => Execute(UblkAbi.TryStopDevice, deviceId, 0, [], LongLimit);
+    public int TryStop(int deviceId) => Execute(UblkAbi.TryStopDevice, deviceId, 0, [], _longLimit);
 
     /// <inheritdoc/>
     public int Delete(int deviceId, bool isAsync) => Execute(
-        isAsync ? UblkAbi.DeleteDeviceAsync : UblkAbi.DeleteDevice, deviceId, 0, [], LongLimit);
+        isAsync ? UblkAbi.DeleteDeviceAsync : UblkAbi.DeleteDevice, deviceId, 0, [], _longLimit);
 
     /// <inheritdoc/>
     public int UpdateSize(int deviceId, ulong sectors) =>
@@ -111,7 +117,7 @@ public sealed class KernelUblkDriver : IUblkDriver
 
     /// <inheritdoc/>
     public int EndRecovery(int deviceId, int serverPid) =>
-        Execute(UblkAbi.EndUserRecovery, deviceId, (ulong)serverPid, [], LongLimit);
+        Execute(UblkAbi.EndUserRecovery, deviceId, (ulong)serverPid, [], _longLimit);
 
     /// <inheritdoc/>
     public int OpenDevice(int deviceId, out IUblkCharDevice? device)

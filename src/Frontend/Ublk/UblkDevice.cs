@@ -206,6 +206,12 @@ public sealed class UblkDevice : IUblkQueueOwner
         return true;
     }
 
+    /// <summary>
+    /// Lets the device go without stopping it, for the next server; it waits for that one as soon as the
+    /// loop is disposed as well.
+    /// </summary>
+    public Task LetGoAsync() => CloseAsync();
+
     /// <summary>Frees a device that was stopped from outside, and deletes it if it is still there.</summary>
     public async Task RemoveAsync()
     {

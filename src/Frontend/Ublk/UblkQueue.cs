@@ -440,6 +440,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
 
     private void Count(BlockOperation operation, int lengthBytes, BlockStatus status)
     {
+        _counters[UblkCounter.LoopAllocatedBytes] = GC.GetAllocatedBytesForCurrentThread();
         _counters[operation switch
         {
             BlockOperation.Read => UblkCounter.Reads,

@@ -7,10 +7,10 @@ namespace Ublk.Node.Cli;
 /// <summary>The options of 'local attach': how they are written and what they mean.</summary>
 internal sealed class AttachOptions
 {
-    private readonly Argument<string?> _image = new("IMAGE")
+    private readonly Argument<string[]> _images = new("IMAGE")
     {
-        Description = "Raw image: a regular file or a block device",
-        Arity = ArgumentArity.ZeroOrOne,
+        Description = "Raw images: regular files or block devices; several share one loop",
+        Arity = ArgumentArity.ZeroOrMore,
     };
 
     private readonly Option<LocalTargetKind> _target = new("--target")
@@ -23,7 +23,7 @@ internal sealed class AttachOptions
 
     private readonly Option<int> _id = new("--id")
     {
-        Description = "Number of the device; without it the kernel chooses",
+        Description = "Number of the (first) device; without it the kernel chooses",
         DefaultValueFactory = _ => -1,
     };
 
@@ -77,7 +77,7 @@ internal sealed class AttachOptions
     /// <summary>Adds them to a command.</summary>
     public void AddTo(Command command)
     {
-        command.Arguments.Add(_image);
+        command.Arguments.Add(_images);
         Option[] options =
         [
             _target, _size, _id, _readOnly, _blockSize, _direct, _depth, _queues, _writeCopy,
@@ -91,14 +91,25 @@ internal sealed class AttachOptions
         AddValidators(command);
     }
 
-    /// <summary>What the user asked for.</summary>
-    public LocalOptions Read(ParseResult parse)
+    /// <summary>What the user asked for, one entry a device.</summary>
+    public IReadOnlyList<LocalOptions> Read(ParseResult parse)
     {
-        string? image = parse.GetValue(_image);
+        string[] images = parse.GetValue(_images) ?? [];
+        LocalOptions common = ReadCommon(parse);
+        return images.Length == 0
+            ? [common]
+            : [.. images.Select((image, i) => common with
+            {
+                Image = Path.GetFullPath(image),
+                DeviceId = common.DeviceId < 0 ? -1 : common.DeviceId + i,
+            })];
+    }
+
+    private LocalOptions ReadCommon(ParseResult parse)
+    {
         long memory = parse.GetValue(_memory);
         return new LocalOptions
         {
-            Image = image is null ? "" : Path.GetFullPath(image),
             Target = parse.GetValue(_target),
             SizeBytes = parse.GetValue(_size),
             DeviceId = parse.GetValue(_id),
@@ -127,7 +138,7 @@ internal sealed class AttachOptions
         command.Validators.Add(result =>
         {
             bool isImage = result.GetValue(_target) == LocalTargetKind.Image;
-            bool hasImage = result.GetValue(_image) is not null;
+            bool hasImage = result.GetValue(_images) is { Length: > 0 };
             long size = result.GetValue(_size);
             if (isImage && !hasImage)
             {

@@ -35,13 +35,18 @@ internal static class LocalCommands
     private static Command Attach()
     {
         var options = new AttachOptions();
+        var takeOver = new Option<bool>("--take-over")
+        {
+            Description = "Where a device waits for this image, take it over (for services)",
+        };
         var command = new Command("attach",
-            "Serve a raw image (file or block device) as /dev/ublkbN until Ctrl-C or detach");
+            "Serve raw images (files or block devices) as /dev/ublkbN until Ctrl-C or detach");
         options.AddTo(command);
+        command.Options.Add(takeOver);
         command.Options.Add(s_background);
         command.Run(async (parse, output) =>
         {
-            LocalOptions local = options.Read(parse);
+            IReadOnlyList<LocalOptions> wanted = options.Read(parse);
             var run = new RunDirectory();
             if (parse.GetValue(s_background))
             {
@@ -50,36 +55,53 @@ internal static class LocalCommands
             }
 
             using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            var operations = new LocalOperations(driver, run, s_time);
+            bool mayTakeOver = parse.GetValue(takeOver);
+            List<LocalOrder> orders = [.. wanted.Select(local => new LocalOrder(
+                local, mayTakeOver ? operations.OrphanOf(local.Image) : null))];
             return await new LocalForeground(output, driver, run, s_time)
-                .RunAsync(local, null).ConfigureAwait(false);
+                .RunAsync(orders).ConfigureAwait(false);
         });
         return command;
     }
 
     private static Command Recover()
     {
-        var device = new Argument<string?>("DEVICE")
+        var devices = new Argument<string[]>("DEVICE")
         {
-            Description = "Number, /dev/ublkbN, or image; without it, the only device that waits",
-            Arity = ArgumentArity.ZeroOrOne,
+            Description = "Number, /dev/ublkbN, or image; without it, every device that waits",
+            Arity = ArgumentArity.ZeroOrMore,
         };
         var image = new Option<string?>("--image")
         {
             Description = "Image behind the device, where nothing is known about it any more",
         };
         var command = new Command("recover",
-            "Take over a device whose serving process died or was stopped while it was in use")
+            "Take over devices whose serving process died or was stopped while they were in use")
         {
-            device, image, s_background,
+            devices, image, s_background,
         };
         command.Run(async (parse, output) =>
         {
             var run = new RunDirectory();
             using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
             var operations = new LocalOperations(driver, run, s_time);
-            int id = parse.GetValue(device) is { } text
-                ? operations.Resolve(text) : OnlyOrphan(operations);
-            LocalOptions options = operations.OptionsForRecovery(id, parse.GetValue(image));
+            string[] names = parse.GetValue(devices) ?? [];
+            List<int> ids = names.Length > 0
+                ? [.. names.Select(operations.Resolve)] : operations.Orphans();
+            if (ids.Count == 0)
+            {
+                throw new CommandException(ExitCode.NotFound, "no device waits for a server");
+            }
+
+            string? path = parse.GetValue(image);
+            if (path is not null && ids.Count > 1)
+            {
+                throw new CommandException(ExitCode.Usage, "--image goes with one device");
+            }
+
+            List<LocalOrder> orders =
+                [.. ids.Select(id => new LocalOrder(operations.OptionsForRecovery(id, path), id))];
             if (parse.GetValue(s_background))
             {
                 return await LocalBackground.StartAsync(
@@ -87,7 +109,7 @@ internal static class LocalCommands
             }
 
             return await new LocalForeground(output, driver, run, s_time)
-                .RunAsync(options, id).ConfigureAwait(false);
+                .RunAsync(orders).ConfigureAwait(false);
         });
         return command;
     }
@@ -141,20 +163,31 @@ internal static class LocalCommands
         {
             Description = "Also while it is in use (its users get errors), and devices of others",
         };
-        var command = new Command("detach", "Remove a device, whoever serves it") { s_device, force };
+        var devices = new Argument<string[]>("DEVICE")
+        {
+            Description = s_device.Description,
+            Arity = ArgumentArity.OneOrMore,
+        };
+        var command = new Command("detach", "Remove devices, whoever serves them") { devices, force };
         command.Run(async (parse, output) =>
         {
             using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
             var operations = new LocalOperations(driver, new RunDirectory(), s_time);
-            int id = operations.Resolve(parse.GetValue(s_device)!);
-            DeviceReport device = operations.Show(id);
-            await operations.DetachAsync(id, parse.GetValue(force)).ConfigureAwait(false);
-            if (output.IsJson)
+            var detached = new List<DeviceReport>();
+            List<int> ids = [.. parse.GetValue(devices)!.Select(operations.Resolve)];
+            foreach (int id in ids)
             {
-                output.Device(device with { State = "detached", Pid = null });
+                DeviceReport device = operations.Show(id);
+                await operations.DetachAsync(id, parse.GetValue(force)).ConfigureAwait(false);
+                detached.Add(device with { State = "detached", Pid = null });
+                output.Say($"{device.Path} detached");
             }
 
-            output.Say($"{device.Path} detached");
+            if (output.IsJson)
+            {
+                output.Devices(detached);
+            }
+
             return (int)ExitCode.Success;
         });
         return command;
@@ -181,18 +214,6 @@ internal static class LocalCommands
     {
         using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
         return Task.FromResult((int)body(new LocalOperations(driver, new RunDirectory(), s_time)));
-    }
-
-    private static int OnlyOrphan(LocalOperations operations)
-    {
-        List<int> orphans = operations.Orphans();
-        return orphans.Count switch
-        {
-            1 => orphans[0],
-            0 => throw new CommandException(ExitCode.NotFound, "no device waits for a server"),
-            _ => throw new CommandException(ExitCode.Usage,
-                $"several devices wait for a server ({string.Join(", ", orphans)}); name one"),
-        };
     }
 
     private static List<string> WithoutBackground()

@@ -55,6 +55,17 @@ internal sealed partial class ReportJson : JsonSerializerContext;
 /// <summary>Where commands write: text for people or JSON for programs; errors to standard error.</summary>
 internal sealed class Output(bool isJson)
 {
+    private const int RedirectedWidth = 200;
+
+    static Output()
+    {
+        // Without a terminal there is no width to fit into; 80 columns would break paths.
+        if (Console.IsOutputRedirected)
+        {
+            AnsiConsole.Profile.Width = RedirectedWidth;
+        }
+    }
+
     public bool IsJson { get; } = isJson;
 
     /// <summary>A line for people; nothing with --json.</summary>
@@ -115,6 +126,24 @@ internal sealed class Output(bool isJson)
         }
 
         AnsiConsole.Write(table);
+    }
+
+    /// <summary>Devices that came up: one line each, or a list in JSON.</summary>
+    /// <param name="devices">The devices.</param>
+    /// <param name="remark">Added for people.</param>
+    public void Attached(List<DeviceReport> devices, string remark)
+    {
+        if (IsJson)
+        {
+            Json(JsonSerializer.Serialize(devices, ReportJson.Default.ListDeviceReport));
+            return;
+        }
+
+        foreach (DeviceReport device in devices)
+        {
+            Say($"{device.Path} serves {device.Image ?? device.Target} " +
+                $"({Sizes.Format(device.SizeBytes)}, {device.DataPath}); {remark}");
+        }
     }
 
     public void Device(DeviceReport device)

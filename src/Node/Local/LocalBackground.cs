@@ -71,20 +71,9 @@ internal static class LocalBackground
 
         string json = await File.ReadAllTextAsync(report).ConfigureAwait(false);
         File.Delete(report);
-        Answer(output, json);
+        List<DeviceReport> devices =
+            JsonSerializer.Deserialize(json, ReportJson.Default.ListDeviceReport)!;
+        output.Attached(devices, $"process {child.Id}");
         return (int)ExitCode.Success;
-    }
-
-    private static void Answer(Output output, string json)
-    {
-        if (output.IsJson)
-        {
-            Output.Json(json);
-            return;
-        }
-
-        DeviceReport device = JsonSerializer.Deserialize(json, ReportJson.Default.DeviceReport)!;
-        output.Say($"{device.Path} serves {device.Image ?? device.Target} " +
-            $"({Sizes.Format(device.SizeBytes)}, {device.DataPath}) from process {device.Pid}");
     }
 }

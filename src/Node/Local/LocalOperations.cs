@@ -147,7 +147,7 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
                 $"Remove it with 'qublk local detach {deviceId}'");
     }
 
-    /// <summary>Devices that wait for a server and that we know how to serve.</summary>
+    /// <summary>Devices of ours that wait for a server.</summary>
     public List<int> Orphans()
     {
         var orphans = new List<int>();
@@ -162,6 +162,20 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         }
 
         return orphans;
+    }
+
+    /// <summary>The device that waits for a server of this image; null when there is none.</summary>
+    public int? OrphanOf(string image)
+    {
+        foreach (int id in Orphans())
+        {
+            if (TryRead(id)?.Options.Image == image)
+            {
+                return id;
+            }
+        }
+
+        return null;
     }
 
     private LocalDeviceState? TryRead(int deviceId)

@@ -6,159 +6,162 @@ using Ublk.Wire.Blocks;
 namespace Ublk.Node.Local;
 
 /// <summary>
-/// Serves one local device from attach or take-over to its end: one loop thread, one target, one device,
-/// and their word in the run directory.
+/// One loop thread with its payload memory, and the devices on it. Devices share the ring, its buffer
+/// table and the memory.
 /// </summary>
 internal sealed class LocalServer : IAsyncDisposable
 {
     private readonly IUblkDriver _driver;
     private readonly RunDirectory _run;
     private readonly TimeProvider _time;
-    private readonly LocalOptions _options;
-    private LoopThread? _thread;
-    private PayloadPool? _pool;
-    private IBlockTarget? _target;
-    private UblkCounters? _counters;
+    private readonly LoopThread _thread;
+    private readonly PayloadPool _pool;
+    private readonly List<LocalDevice> _devices = [];
 
     private LocalServer(
-        IUblkDriver driver, RunDirectory run, LocalOptions options, TimeProvider time)
+        IUblkDriver driver, RunDirectory run, TimeProvider time, LoopThread thread, PayloadPool pool)
     {
         _driver = driver;
         _run = run;
-        _options = options;
         _time = time;
+        _thread = thread;
+        _pool = pool;
     }
 
-    /// <summary>The device, once it is up.</summary>
-    public UblkDevice Device { get; private set; } = null!;
-
-    /// <summary>Size of the target in bytes.</summary>
-    public long SizeBytes => _target!.SizeBytes;
+    /// <summary>The devices that are up.</summary>
+    public IReadOnlyList<LocalDevice> Devices => _devices;
 
     /// <summary>0, or −errno when payload memory could not be locked.</summary>
-    public int PoolLockResult => _pool!.LockResult;
+    public int PoolLockResult => _pool.LockResult;
 
-    /// <summary>Attaches a new device.</summary>
+    /// <summary>Starts the loop.</summary>
     /// <param name="driver">The driver; stays the caller's.</param>
     /// <param name="run">The run directory.</param>
-    /// <param name="options">What to serve and how.</param>
+    /// <param name="options">Memory and processor.</param>
     /// <param name="time">Clock.</param>
     /// <param name="onFault">The loop died: the process must end.</param>
-    public static Task<LocalServer> AttachAsync(
+    public static async Task<LocalServer> StartAsync(
         IUblkDriver driver, RunDirectory run, LocalOptions options, TimeProvider time,
-        Action<Exception> onFault) =>
-        StartAsync(new LocalServer(driver, run, options, time), null, onFault);
-
-    /// <summary>Takes over a device whose server is gone.</summary>
-    /// <param name="driver">The driver; stays the caller's.</param>
-    /// <param name="run">The run directory.</param>
-    /// <param name="deviceId">Device.</param>
-    /// <param name="options">As its last server had them.</param>
-    /// <param name="time">Clock.</param>
-    /// <param name="onFault">The loop died: the process must end.</param>
-    public static Task<LocalServer> RecoverAsync(
-        IUblkDriver driver, RunDirectory run, int deviceId, LocalOptions options, TimeProvider time,
-        Action<Exception> onFault) =>
-        StartAsync(new LocalServer(driver, run, options, time), deviceId, onFault);
-
-    /// <summary>Removes what the server left in the run directory.</summary>
-    public void ForgetDevice() => _run.Remove(Device.Id);
-
-    /// <inheritdoc/>
-    public async ValueTask DisposeAsync()
+        Action<Exception> onFault)
     {
-        if (_thread is { } thread)
-        {
-            _ = await thread.Loop.InvokeAsync(() =>
-            {
-                _target?.Dispose();
-                _pool?.Dispose();
-                return true;
-            }).ConfigureAwait(false);
-            await thread.StopAsync().ConfigureAwait(false);
-        }
-
-        _counters?.Dispose();
-        File.Delete(_run.PendingCounterPath());
-    }
-
-    private static async Task<LocalServer> StartAsync(
-        LocalServer server, int? deviceId, Action<Exception> onFault)
-    {
+        run.Create();
+        LoopThread thread = await LoopThread.StartAsync(
+            new LoopOptions { Name = "qublk-loop", Processor = options.Processor, MaxOperations = 16384 },
+            time, onFault).ConfigureAwait(false);
         try
         {
-            await server.StartAsync(deviceId, onFault).ConfigureAwait(false);
-            return server;
+            Loop loop = thread.Loop;
+            PayloadPool pool = await loop.InvokeAsync(
+                () => new PayloadPool(options.PoolBytes, loop.Buffers)).ConfigureAwait(false);
+            return new LocalServer(driver, run, time, thread, pool);
         }
         catch
         {
-            await server.DisposeAsync().ConfigureAwait(false);
+            await thread.StopAsync().ConfigureAwait(false);
             throw;
         }
     }
 
-    private async Task StartAsync(int? deviceId, Action<Exception> onFault)
+    /// <summary>Attaches a new device, or takes one over whose server is gone.</summary>
+    /// <param name="options">What to serve and how.</param>
+    /// <param name="recoverId">Device to take over; null makes a new one.</param>
+    public async Task<LocalDevice> AddAsync(LocalOptions options, int? recoverId)
     {
-        _run.Create();
-        UblkDeviceOptions options = deviceId is { } id ? ShapeOf(id) : DeviceOptions();
-        _counters = UblkCounters.Create(_run.PendingCounterPath());
-        _thread = await LoopThread.StartAsync(
-            new LoopOptions { Name = "qublk-loop", Processor = _options.Processor },
-            _time, onFault).ConfigureAwait(false);
+        UblkDeviceOptions shape = recoverId is { } id ? ShapeOf(id, options) : ShapeOf(options);
         Loop loop = _thread.Loop;
-        int requests = options.RequiredTargetRequests;
-        _target = await loop.InvokeAsync(() => CreateTarget(loop, requests)).ConfigureAwait(false);
-        _pool = await loop.InvokeAsync(() => new PayloadPool(_options.PoolBytes, loop.Buffers))
-            .ConfigureAwait(false);
-        Device = deviceId is { } known
-            ? await UblkDevice.RecoverAsync(
-                _driver, known, loop, _target, _pool, options, _counters, _time).ConfigureAwait(false)
-            : await UblkDevice.CreateAsync(
-                _driver, loop, _target, _pool, options, _counters, _time).ConfigureAwait(false);
-        File.Move(_run.PendingCounterPath(), _run.CounterPath(Device.Id), overwrite: true);
-        _run.Write(new LocalDeviceState
+        int requests = shape.RequiredTargetRequests;
+        UblkCounters counters = UblkCounters.Create(_run.PendingCounterPath());
+        IBlockTarget? target = null;
+        try
         {
-            DeviceId = Device.Id,
-            Pid = Environment.ProcessId,
-            Options = _options with { DeviceId = Device.Id, SizeBytes = SizeBytes },
-        });
+            target = await loop.InvokeAsync(() => CreateTarget(options, loop, requests))
+                .ConfigureAwait(false);
+            UblkDevice device = recoverId is { } known
+                ? await UblkDevice.RecoverAsync(
+                    _driver, known, loop, target, _pool, shape, counters, _time).ConfigureAwait(false)
+                : await UblkDevice.CreateAsync(
+                    _driver, loop, target, _pool, shape, counters, _time).ConfigureAwait(false);
+            var local = new LocalDevice(device, target, counters);
+            _devices.Add(local);
+            File.Move(_run.PendingCounterPath(), _run.CounterPath(device.Id), overwrite: true);
+            _run.Write(new LocalDeviceState
+            {
+                DeviceId = device.Id,
+                Pid = Environment.ProcessId,
+                Options = options with { DeviceId = device.Id, SizeBytes = target.SizeBytes },
+            });
+            return local;
+        }
+        catch
+        {
+            if (target is not null)
+            {
+                await DisposeOnLoopAsync(target).ConfigureAwait(false);
+            }
+
+            counters.Dispose();
+            File.Delete(_run.PendingCounterPath());
+            throw;
+        }
     }
 
-    private UblkDeviceOptions DeviceOptions() => new()
+    /// <summary>Forgets a device that was stopped and removed.</summary>
+    /// <param name="local">The device.</param>
+    public async Task ForgetAsync(LocalDevice local)
     {
-        DeviceId = _options.DeviceId,
-        QueueCount = _options.Queues,
-        QueueDepth = _options.Depth,
-        UsesAutoBuffers = _options.AutoBuffers,
-        CopiesWrites = _options.WriteCopy,
-        RequestTimeout = TimeSpan.FromSeconds(_options.RequestTimeoutSeconds),
+        _devices.Remove(local);
+        _run.Remove(local.Device.Id);
+        await DisposeOnLoopAsync(local.Target).ConfigureAwait(false);
+        local.Counters.Dispose();
+    }
+
+    /// <summary>Ends the loop; the devices are gone by now.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await DisposeOnLoopAsync(_pool).ConfigureAwait(false);
+        await _thread.StopAsync().ConfigureAwait(false);
+    }
+
+    private Task<bool> DisposeOnLoopAsync(IDisposable resource) => _thread.Loop.InvokeAsync(() =>
+    {
+        resource.Dispose();
+        return true;
+    });
+
+    private static UblkDeviceOptions ShapeOf(LocalOptions options) => new()
+    {
+        DeviceId = options.DeviceId,
+        QueueCount = options.Queues,
+        QueueDepth = options.Depth,
+        UsesAutoBuffers = options.AutoBuffers,
+        CopiesWrites = options.WriteCopy,
+        RequestTimeout = TimeSpan.FromSeconds(options.RequestTimeoutSeconds),
     };
 
     // The driver, not the state file, knows how deep the device's queues are.
-    private UblkDeviceOptions ShapeOf(int deviceId)
+    private UblkDeviceOptions ShapeOf(int deviceId, LocalOptions options)
     {
         UblkDeviceInfo info = UblkSupport.Inspect(_driver, deviceId);
-        return DeviceOptions() with
+        return ShapeOf(options) with
         {
             QueueCount = info.QueueCount,
             QueueDepth = info.QueueDepth,
         };
     }
 
-    private IBlockTarget CreateTarget(Loop loop, int requests)
+    private static IBlockTarget CreateTarget(LocalOptions options, Loop loop, int requests)
     {
-        switch (_options.Target)
+        switch (options.Target)
         {
             case LocalTargetKind.Memory:
-                return new MemoryTarget(_options.SizeBytes, requests);
+                return new MemoryTarget(options.SizeBytes, requests);
             case LocalTargetKind.Null:
-                return new NullTarget(loop, _options.SizeBytes, requests);
+                return new NullTarget(loop, options.SizeBytes, requests);
             default:
-                BlockImage image = BlockImage.Open(_options.Image, _options.ReadOnly, _options.Direct);
+                BlockImage image = BlockImage.Open(options.Image, options.ReadOnly, options.Direct);
                 try
                 {
-                    BlockLimits limits =
-                        ImageTarget.LimitsOf(image, _options.BlockBytes, requests);
+                    BlockLimits limits = ImageTarget.LimitsOf(image, options.BlockBytes, requests);
                     return ImageTarget.Create(image, limits, loop);
                 }
                 catch
@@ -169,3 +172,9 @@ internal sealed class LocalServer : IAsyncDisposable
         }
     }
 }
+
+/// <summary>One device of a server, with what stands behind it.</summary>
+/// <param name="Device">The device.</param>
+/// <param name="Target">Where its requests go.</param>
+/// <param name="Counters">What it counts.</param>
+internal sealed record LocalDevice(UblkDevice Device, IBlockTarget Target, UblkCounters Counters);
