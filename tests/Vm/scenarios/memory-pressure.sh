@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # title: little memory and buffered writes of twice its size finish, without a deadlock through us
 # disk: 3G
-# memory: 512M
+# memory: 384M
 # timeout: 500
 # kernels: newest
 # full-kernels: 7.2 6.18 6.16 6.12
@@ -15,9 +15,9 @@ mkdir -p /mnt/fs
 mount "$dev" /mnt/fs
 free -m | head -n 2
 
-run_fio --name=fill --directory=/mnt/fs --ioengine=psync --rw=write --bs=1M --size=1G \
-    --verify=crc32c --verify_fatal=1 --end_fsync=1
-say '1 GiB through the page cache of a 512 MiB machine, verified'
+run_fio --name=fill --directory=/mnt/fs --ioengine=psync --rw=write --bs=1M --size=768M \
+    --verify=pattern --verify_pattern=%o --verify_fatal=1 --end_fsync=1
+say '768 MiB through the page cache of a 384 MiB machine, verified'
 umount /mnt/fs
 check_fs ext4 "$dev"
 detach "$dev"
