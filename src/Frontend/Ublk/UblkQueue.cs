@@ -45,7 +45,10 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     /// <param name="driver">The driver's side.</param>
     /// <param name="target">Where requests go.</param>
     /// <param name="pool">Memory for payload.</param>
-    /// <param name="table">The loop's buffer table; null without auto buffers.</param>
+    /// <param name="table">
+    /// The loop's buffer table; null where registered pages are not wanted: then every request of a
+    /// device with auto buffers falls back to copies.
+    /// </param>
     /// <param name="counters">Counters.</param>
     /// <param name="owner">Hears of the end.</param>
     /// <param name="time">Clock of the request time limit.</param>
