@@ -53,7 +53,8 @@ internal sealed class FakeUblkDevice
     public bool HasReferences =>
         (Opener is not null && !Opener.IsClosed) || MappedCount > 0 || CommandCount > 0;
 
-    public bool Has(UblkFeatures feature) => Info.Flags.HasFlag(feature);
+    // Not HasFlag: unoptimized, that allocates, and this is asked for each request.
+    public bool Has(UblkFeatures feature) => (Info.Flags & feature) == feature;
 
     public bool IsFetched()
     {

@@ -267,8 +267,13 @@ public sealed partial class FakeUblkDriver
     /// <summary>Which request is at a place now.</summary>
     /// <param name="loop">The loop.</param>
     /// <param name="index">The place.</param>
-    public FakeBlockRequest? RegisteredAt(Loop loop, int index) =>
-        Locked(() => TableOf(loop).At(index));
+    public FakeBlockRequest? RegisteredAt(Loop loop, int index)
+    {
+        lock (Gate)
+        {
+            return TableOf(loop).At(index);
+        }
+    }
 
     internal FakeBufferTable TableOf(Loop loop)
     {
