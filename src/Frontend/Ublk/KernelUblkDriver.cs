@@ -190,14 +190,23 @@ public sealed class KernelUblkDriver : IUblkDriver
 
         public QueueDriver(FileHandle file, Loop loop, int queueId, int depth)
         {
-            loop.Reserve(depth);
             _file = file;
             _loop = loop;
             _queueId = queueId;
             _depth = depth;
-            _ringFile = loop.Files.Register(file);
             _descriptors = MemoryMapping.Open(file, UblkAbi.DescriptorOffset(queueId),
                 UblkAbi.DescriptorLength(depth), writable: false);
+            try
+            {
+                loop.Reserve(depth);
+            }
+            catch
+            {
+                _descriptors.Dispose(); // A mapping that stays would block the device's deletion.
+                throw;
+            }
+
+            _ringFile = loop.Files.Register(file);
         }
 
         public IUblkCommandSink? Sink { get; set; }

@@ -38,10 +38,13 @@ public sealed class UblkDevice : IUblkQueueOwner
     private readonly List<IUblkQueueDriver> _queueDrivers = [];
     private readonly TaskCompletionSource<UblkEnd> _ended =
         new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _drained =
+        new(TaskCreationOptions.RunContinuationsAsynchronously);
     private IUblkCharDevice? _charDevice;
     private LoopTimer? _watchdog;
     private UblkDeviceInfo _info;
     private int _endedQueues;
+    private bool _hasFetched;
     private volatile bool _isQuiescing;
 
     private UblkDevice(
@@ -71,6 +74,9 @@ public sealed class UblkDevice : IUblkQueueOwner
 
     /// <summary>Counters.</summary>
     public UblkCounters Counters { get; }
+
+    // On such a device every command names a place in the table, also when we want none.
+    private bool HasAutoBuffers => _info.Flags.HasFlag(UblkFeatures.AutoBufferRegistration);
 
     /// <summary>Ends when the last tag came back, with how.</summary>
     public Task<UblkEnd> Ended => _ended.Task;
@@ -141,9 +147,8 @@ public sealed class UblkDevice : IUblkQueueOwner
         var device = new UblkDevice(driver, loop, target, pool, actual, counters, time)
         {
             _info = info,
-            UsesAutoBuffers = options.UsesAutoBuffers &&
-                info.Flags.HasFlag(UblkFeatures.AutoBufferRegistration),
         };
+        device.UsesAutoBuffers = options.UsesAutoBuffers && device.HasAutoBuffers;
         device.CheckTarget();
         await device.StartRecoveryAsync().ConfigureAwait(false);
         try
@@ -189,6 +194,7 @@ public sealed class UblkDevice : IUblkQueueOwner
 
         _isQuiescing = true;
         int result = await Task.Run(() => _driver.Quiesce(Id, s_drainLimit)).ConfigureAwait(false);
+        _isQuiescing = result >= 0;
         Check(result, $"quiesce device {Id}");
         long start = _time.GetTimestamp();
         // With every tag busy the driver says nothing, so we count ourselves.
@@ -229,6 +235,7 @@ public sealed class UblkDevice : IUblkQueueOwner
         _endedQueues++;
         if (_endedQueues == _queues.Count)
         {
+            _drained.TrySetResult();
             _ended.TrySetResult(_isQuiescing ? UblkEnd.Quiesced : UblkEnd.Stopped);
         }
     }
@@ -253,7 +260,7 @@ public sealed class UblkDevice : IUblkQueueOwner
         };
         string name = _options.DeviceId < 0 ? "a device" : $"device {_options.DeviceId}";
         Check(_driver.Add(ref _info), $"add {name}");
-        UsesAutoBuffers = _info.Flags.HasFlag(UblkFeatures.AutoBufferRegistration);
+        UsesAutoBuffers = HasAutoBuffers;
     }
 
     private void CheckTarget()
@@ -299,14 +306,16 @@ public sealed class UblkDevice : IUblkQueueOwner
                 {
                     Depth = _info.QueueDepth,
                     MaxTransferBytes = (int)_info.MaxIoBufferBytes,
-                    UsesAutoBuffers = UsesAutoBuffers,
+                    UsesAutoBuffers = HasAutoBuffers,
                     FallsBack = _options.FallsBack,
                     CopiesWrites = _options.CopiesWrites,
                     RequestTimeout = _options.RequestTimeout,
                 },
-                queueDriver, _target, _pool, _loop.Buffers, Counters, this, _time));
+                queueDriver, _target, _pool, UsesAutoBuffers ? _loop.Buffers : null, Counters, this,
+                _time));
         }
 
+        _hasFetched = true;
         foreach (UblkQueue queue in _queues)
         {
             queue.Start();
@@ -369,14 +378,14 @@ public sealed class UblkDevice : IUblkQueueOwner
 
     private async Task EndWithinAsync(TimeSpan limit)
     {
-        if (_queues.Count == 0)
+        if (!_hasFetched)
         {
             return;
         }
 
         try
         {
-            await _ended.Task.WaitAsync(limit, _time).ConfigureAwait(false);
+            await _drained.Task.WaitAsync(limit, _time).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {

@@ -19,6 +19,9 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     /// <summary>A refused commit is sent once more: the request is still ours.</summary>
     private const int CommitAttempts = 2;
 
+    /// <summary>Beyond this sector a start in bytes does not fit 63 bits.</summary>
+    private const ulong MaxStartSector = long.MaxValue >> UblkAbi.SectorShift;
+
     private const int None = -1;
 
     private readonly UblkQueueOptions _options;
@@ -34,7 +37,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     private readonly Queue<int> _waiting;
     private readonly long _timeoutTicks;
     private int _freeRequest;
-    private int _freeRequestCount;
+    private int _givenUpCount;
     private bool _isInLine;
 
     /// <summary>Makes a queue; nothing happens before <see cref="Start"/>.</summary>
@@ -42,7 +45,10 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     /// <param name="driver">The driver's side.</param>
     /// <param name="target">Where requests go.</param>
     /// <param name="pool">Memory for payload.</param>
-    /// <param name="table">The loop's buffer table; null without auto buffers.</param>
+    /// <param name="table">
+    /// The loop's buffer table; null where registered pages are not wanted: then every request of a
+    /// device with auto buffers falls back to copies.
+    /// </param>
     /// <param name="counters">Counters.</param>
     /// <param name="owner">Hears of the end.</param>
     /// <param name="time">Clock of the request time limit.</param>
@@ -75,7 +81,6 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             _requests[i].Next = i + 1 < _requests.Length ? i + 1 : None;
         }
 
-        _freeRequestCount = _requests.Length;
         driver.Sink = this;
     }
 
@@ -136,7 +141,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         if (tag == None)
         {
             // Given up earlier; only the memory was still out.
-            Release(slot);
+            ReleaseGivenUp(slot);
             return;
         }
 
@@ -163,7 +168,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
                 _waiting.Dequeue(); // Given up while it waited.
                 if (request.IsActive)
                 {
-                    Release(slot);
+                    ReleaseGivenUp(slot);
                 }
 
                 continue;
@@ -199,7 +204,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         {
             int slot = _tags[tag].Request;
             // Without a spare slot the tag could not take its next request.
-            if (slot == None || _requests[slot].Deadline > now || _freeRequestCount <= _tags.Length)
+            if (slot == None || _requests[slot].Deadline > now || _givenUpCount == _tags.Length)
             {
                 continue;
             }
@@ -211,6 +216,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             request.HeldIndex = _tags[tag].BufferIndex;
             _tags[tag].BufferIndex = NoBufferIndex;
             _counters[UblkCounter.Timeouts]++;
+            _givenUpCount++;
             count++;
             Answer(tag, request.Operation, request.LengthBytes, BlockStatus.TimedOut);
         }
@@ -228,14 +234,16 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
 
         if (!UblkRequestDecoder.TryDecode(descriptor, out BlockOperation operation, out var flags))
         {
-            Answer(tag, BlockOperation.Flush, 0, BlockStatus.NotSupported);
+            _counters[UblkCounter.Errors]++;
+            Conclude(tag, BlockStatusMap.ToErrno(BlockStatus.NotSupported));
             return;
         }
 
         bool hasRange = operation != BlockOperation.Flush;
         long offset = hasRange ? (long)descriptor.StartSector << UblkAbi.SectorShift : 0;
         long length = hasRange ? (long)descriptor.SectorCount << UblkAbi.SectorShift : 0;
-        if (hasRange && !IsServable(operation, offset, length))
+        bool isStartValid = !hasRange || descriptor.StartSector <= MaxStartSector;
+        if (!isStartValid || (hasRange && !IsServable(operation, offset, length)))
         {
             Answer(tag, operation, 0, BlockStatus.IoError);
             return;
@@ -322,9 +330,19 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             this);
     }
 
-    // The only way a request leaves our hands. Full length or an error: a part would be taken for the
-    // whole by kernel 7.3, and be asked for again by older ones.
+    // Full length or an error: a part would be taken for the whole by kernel 7.3, and be asked for again
+    // by older ones.
     private void Answer(int tag, BlockOperation operation, int lengthBytes, BlockStatus status)
+    {
+        bool hasPayload = operation is BlockOperation.Read or BlockOperation.Write;
+        int result = status != BlockStatus.Ok ? BlockStatusMap.ToErrno(status)
+            : hasPayload ? lengthBytes : 0;
+        Count(operation, lengthBytes, status);
+        Conclude(tag, result);
+    }
+
+    // The only way a request leaves our hands.
+    private void Conclude(int tag, int result)
     {
         ref Tag entry = ref _tags[tag];
         if (entry.State != TagState.Serving)
@@ -332,10 +350,6 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             throw new UnreachableException($"tag {tag} answered in state {entry.State}");
         }
 
-        bool hasPayload = operation is BlockOperation.Read or BlockOperation.Write;
-        int result = status != BlockStatus.Ok ? BlockStatusMap.ToErrno(status)
-            : hasPayload ? lengthBytes : 0;
-        Count(operation, lengthBytes, status);
         entry.Request = None;
         entry.State = TagState.Fetching;
         entry.Result = result;
@@ -360,8 +374,8 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         ref Tag entry = ref _tags[tag];
         if (!entry.WasDelivered)
         {
-            End(tag);
             _owner.OnQueueFault($"fetch of tag {tag} was refused: {Errno.Describe(result)}");
+            End(tag);
             return;
         }
 
@@ -372,8 +386,9 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             return;
         }
 
-        End(tag);
+        // Told first: the end of the last tag must not look like a stop.
         _owner.OnQueueFault($"commit of tag {tag} was refused: {Errno.Describe(result)}");
+        End(tag);
     }
 
     private void End(int tag)
@@ -408,7 +423,6 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         int slot = _freeRequest;
         ref Request request = ref _requests[slot];
         _freeRequest = request.Next;
-        _freeRequestCount--;
         request.Generation++;
         request.IsActive = true;
         request.HasMemory = false;
@@ -429,13 +443,18 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         request.IsActive = false;
         request.Next = _freeRequest;
         _freeRequest = slot;
-        _freeRequestCount++;
         ReturnIndex(request.HeldIndex);
         if (request.HasMemory)
         {
             request.HasMemory = false;
             _pool.Return(request.Memory);
         }
+    }
+
+    private void ReleaseGivenUp(int slot)
+    {
+        _givenUpCount--;
+        Release(slot);
     }
 
     private void Count(BlockOperation operation, int lengthBytes, BlockStatus status)
