@@ -73,10 +73,9 @@ public sealed class BlockImage : IDisposable
     public static BlockImage Open(string path, bool readOnly, DirectMode direct)
     {
         FileStatus status = StatusOf(path);
-        const int TypeMask = 0xF000;
-        int type = status.Mode & TypeMask;
-        bool isDevice = type == 0x6000;
-        if (!isDevice && type != 0x8000)
+        int type = status.Mode & FileStatus.TypeMask;
+        bool isDevice = type == FileStatus.TypeBlockDevice;
+        if (!isDevice && type != FileStatus.TypeRegular)
         {
             throw new BlockImageException(BlockImageError.WrongType,
                 $"{path} is neither a regular file nor a block device");
@@ -188,10 +187,9 @@ public sealed class BlockImage : IDisposable
         FileStatus status = default;
         byte[] name = System.Text.Encoding.UTF8.GetBytes(path + '\0');
         int result;
-        const int CurrentDirectory = -100;
         fixed (byte* pointer = name)
         {
-            result = Libc.Result(Libc.Statx(CurrentDirectory, pointer, 0,
+            result = Libc.Result(Libc.Statx(Libc.CurrentDirectory, pointer, 0,
                 FileStatus.MaskBasic | FileStatus.MaskDirectAlign, &status));
         }
 
