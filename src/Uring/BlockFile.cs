@@ -17,9 +17,10 @@ public sealed class BlockFile : IRingCompletion, IDisposable
     private readonly Loop _loop;
     private readonly RingFile _ringFile;
     private int _freeHead;
+    private bool _isDisposed;
 
     /// <summary>Attaches an opened file to a loop.</summary>
-    /// <param name="image">The opened image; owned from now on.</param>
+    /// <param name="image">The opened image; owned from now on, but not when this throws.</param>
     /// <param name="loop">The loop; the caller is its thread.</param>
     /// <param name="maxOperations">Operations in flight at once; reserved on the loop.</param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
@@ -138,6 +139,12 @@ public sealed class BlockFile : IRingCompletion, IDisposable
     /// <summary>Leaves the loop and closes the image; nothing may be in flight.</summary>
     public void Dispose()
     {
+        if (_isDisposed)
+        {
+            return;
+        }
+
+        _isDisposed = true;
         _loop.Files.Unregister(_ringFile);
         _loop.Unreserve(_transfers.Length);
         Image.Dispose();

@@ -23,9 +23,6 @@ public sealed class BlockImage : IDisposable
     private const int LockExclusive = 2;
     private const int LockNonBlocking = 4;
     private const int SectorBytes = 512;
-    private const int ModeTypeMask = 0xF000;
-    private const int ModeRegularFile = 0x8000;
-    private const int ModeBlockDevice = 0x6000;
     private const nuint BlkGetSize64 = 0x80081272;
     private const nuint BlkSectorSize = 0x1268;
     private const nuint BlkPhysicalSectorSize = 0x127B;
@@ -76,8 +73,9 @@ public sealed class BlockImage : IDisposable
     public static BlockImage Open(string path, bool readOnly, DirectMode direct)
     {
         FileStatus status = StatusOf(path);
-        bool isDevice = (status.Mode & ModeTypeMask) == ModeBlockDevice;
-        if (!isDevice && (status.Mode & ModeTypeMask) != ModeRegularFile)
+        int type = status.Mode & FileStatus.TypeMask;
+        bool isDevice = type == FileStatus.TypeBlockDevice;
+        if (!isDevice && type != FileStatus.TypeRegular)
         {
             throw new BlockImageException(BlockImageError.WrongType,
                 $"{path} is neither a regular file nor a block device");
@@ -146,7 +144,7 @@ public sealed class BlockImage : IDisposable
     /// <param name="path">The path.</param>
     /// <exception cref="BlockImageException">Nothing is there.</exception>
     public static bool IsRegularFile(string path) =>
-        (StatusOf(path).Mode & ModeTypeMask) == ModeRegularFile;
+        (StatusOf(path).Mode & FileStatus.TypeMask) == FileStatus.TypeRegular;
 
     /// <inheritdoc/>
     public void Dispose() => File.Dispose();
@@ -195,10 +193,9 @@ public sealed class BlockImage : IDisposable
         FileStatus status = default;
         byte[] name = System.Text.Encoding.UTF8.GetBytes(path + '\0');
         int result;
-        const int CurrentDirectory = -100;
         fixed (byte* pointer = name)
         {
-            result = Libc.Result(Libc.Statx(CurrentDirectory, pointer, 0,
+            result = Libc.Result(Libc.Statx(Libc.CurrentDirectory, pointer, 0,
                 FileStatus.MaskBasic | FileStatus.MaskDirectAlign, &status));
         }
 

@@ -20,6 +20,10 @@ public sealed class ControlRing : IDisposable
     /// <summary>Most payload of one command.</summary>
     public const int MaxPayloadBytes = 4096;
 
+    // Rings and memory of commands that never ended. Kept reachable for the life of the process: the
+    // collector would otherwise close and unmap what the driver may still write to.
+    private static readonly List<(Ring, MemoryMapping)> s_abandoned = [];
+
     private readonly Lock _gate = new();
     private readonly TimeProvider _time;
     private Ring? _ring;
@@ -63,7 +67,11 @@ public sealed class ControlRing : IDisposable
             int result = Await(limit);
             if (result == -Errno.ETIME)
             {
-                // Leaked on purpose: the kernel still owns both.
+                lock (s_abandoned)
+                {
+                    s_abandoned.Add((_ring, _payload));
+                }
+
                 _ring = null;
                 _payload = null;
                 AbandonedCount++;

@@ -54,8 +54,10 @@ public readonly unsafe struct IoBuffer
 
     /// <summary>The same memory, known to the loop's table under an index.</summary>
     /// <param name="tableIndex">Index under which the enclosing mapping is registered.</param>
-    public IoBuffer WithTableIndex(ushort tableIndex) =>
-        new(_address, _length, RegisteredMemory, tableIndex);
+    /// <exception cref="InvalidOperationException">It is no memory of this process.</exception>
+    public IoBuffer WithTableIndex(ushort tableIndex) => IsMemory
+        ? new(_address, _length, RegisteredMemory, tableIndex)
+        : throw new InvalidOperationException("a registered request buffer has a place already");
 
     /// <summary>A part of the buffer.</summary>
     /// <param name="offsetBytes">Start of the part.</param>

@@ -1,45 +1,8 @@
-using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using Ublk.Uring.Abi;
 using Ublk.Uring.Native;
 
 namespace Ublk.Uring;
-
-/// <summary>Receives the completions of what it submitted, on the loop's thread.</summary>
-public interface IRingCompletion
-{
-    /// <summary>One completion.</summary>
-    /// <param name="token">As given at submission.</param>
-    /// <param name="result">Result, negative errno on failure.</param>
-    /// <param name="flags">With More set, further completions of the same operation follow.</param>
-    void OnCompletion(ulong token, int result, CompletionFlags flags);
-}
-
-/// <summary>Limits of a loop.</summary>
-public sealed record LoopOptions
-{
-    /// <summary>Name for threads and messages.</summary>
-    public string Name { get; init; } = "loop";
-
-    /// <summary>
-    /// Operations in flight at once, over all users of the loop; they reserve their share when they join
-    /// and are refused when it is used up. The completion queue has four places for each.
-    /// </summary>
-    public int MaxOperations { get; init; } = 8192;
-
-    /// <summary>Places in the registered buffer table, 0 to 16384.</summary>
-    public int BufferTableSlots { get; init; } = 4096;
-
-    /// <summary>Places in the registered file table.</summary>
-    public int FileTableSlots { get; init; } = 64;
-
-    /// <summary>Processor to stay on; null leaves it to the scheduler.</summary>
-    public int? Processor { get; init; }
-}
-
-/// <summary>Names an operation in flight, for cancelling it. Zero is none.</summary>
-/// <param name="Value">User data of the entry: slot in the lower half, generation in the upper.</param>
-public readonly record struct OperationId(ulong Value);
 
 /// <summary>
 /// One ring with everything that lives on its thread: operations in flight, the buffer and file tables,
@@ -58,17 +21,18 @@ public sealed class Loop : IDisposable
     private const uint SubmissionEntries = 512;
     private const int NoSlot = -1;
 
+    // User data of entries whose completion nobody waits for: no operation has generation 0.
+    private const ulong NoOperation = 0;
+
     private readonly Operation[] _operations;
-    private readonly ConcurrentQueue<Action> _mailbox = new();
-    private readonly FileHandle _wake;
+    private readonly LoopMailbox _mailbox = new(MailboxLimit);
+    private readonly TimerQueue _timers = new();
     private readonly MemoryMapping _wakeBuffer;
     private readonly WakeReader _wakeReader;
     private readonly TimeProvider _time;
-    private readonly PriorityQueue<(LoopTimer Timer, uint Version), long> _timers = new(64);
     private readonly int _threadId = Environment.CurrentManagedThreadId;
     private int _freeHead;
     private int _reserved;
-    private int _wakeSent;
     private bool _isDisposed;
 
     /// <summary>Creates a loop on the calling thread, which becomes its owner.</summary>
@@ -88,7 +52,6 @@ public sealed class Loop : IDisposable
             _operations[i].Next = i + 1 < _operations.Length ? i + 1 : NoSlot;
         }
 
-        _wake = new FileHandle(Libc.Result(Libc.EventFd(0, Libc.CloseOnExec)));
         _wakeBuffer = MemoryMapping.Allocate(Environment.SystemPageSize);
         _wakeReader = new WakeReader(this);
         Reserve(1);
@@ -109,6 +72,9 @@ public sealed class Loop : IDisposable
 
     /// <summary>Operations in flight.</summary>
     public int InFlightCount { get; private set; }
+
+    /// <summary>Timers that will fire.</summary>
+    internal int TimerCount => _timers.Count;
 
     /// <summary>Ticks of the loop's clock now.</summary>
     public long Timestamp => _time.GetTimestamp();
@@ -162,19 +128,33 @@ public sealed class Loop : IDisposable
     }
 
     /// <summary>Makes room for entries that must go to the kernel together (links).</summary>
-    /// <param name="count">How many follow.</param>
+    /// <param name="count">How many follow, at most the ring's entries.</param>
     public void EnsureRoom(int count)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)count, Ring.EntryCount, nameof(count));
+        AssertOwner();
         if (Ring.FreeCount < (uint)count)
         {
             Enter(0, TimeSpan.Zero);
+            ThrowIfStuck((uint)count);
         }
     }
 
-    /// <summary>Asks the kernel to end an operation; its completion still comes.</summary>
-    /// <param name="operation">The operation.</param>
-    public void Cancel(OperationId operation) =>
-        Submit(Entries.Cancel(operation.Value), Ignored.Instance, 0);
+    /// <summary>
+    /// Asks the kernel to end an operation; its completion still comes, and tells the outcome. One that
+    /// has ended already is left alone. Needs no reserved place.
+    /// </summary>
+    /// <param name="operation">The operation; none (zero) does nothing.</param>
+    public void Cancel(OperationId operation)
+    {
+        AssertOwner();
+        if (operation.Value != NoOperation)
+        {
+            SubmissionEntry entry = Entries.Cancel(operation.Value);
+            entry.UserData = NoOperation;
+            Append(entry);
+        }
+    }
 
     /// <summary>Starts or moves a timer.</summary>
     /// <param name="timer">The timer.</param>
@@ -182,39 +162,30 @@ public sealed class Loop : IDisposable
     public void Schedule(LoopTimer timer, TimeSpan delay)
     {
         AssertOwner();
-        long due = Timestamp + (long)(delay.TotalSeconds * _time.TimestampFrequency);
-        timer.Version++;
-        timer.IsScheduled = true;
-        _timers.Enqueue((timer, timer.Version), due);
+        long now = Timestamp;
+        double ticks = delay.TotalSeconds * _time.TimestampFrequency;
+        _timers.Set(timer, ticks < long.MaxValue - now ? now + (long)ticks : long.MaxValue);
     }
 
     /// <summary>Runs an action on the loop's thread, soon. Callable from any thread.</summary>
-    /// <param name="action">The action; it must not block.</param>
-    /// <returns>False when the mailbox is full.</returns>
-    public bool Post(Action action)
-    {
-        if (_mailbox.Count >= MailboxLimit)
-        {
-            return false;
-        }
+    /// <param name="action">
+    /// The action; it must not block. It is dropped when the loop ends before it was run.
+    /// </param>
+    /// <returns>False when the mailbox is full or the loop has ended.</returns>
+    public bool Post(Action action) => _mailbox.TryAdd(action, abandon: null);
 
-        _mailbox.Enqueue(action);
-        // One wake-up covers all posts until the loop looks again.
-        if (Interlocked.Exchange(ref _wakeSent, 1) == 0)
-        {
-            Wake();
-        }
-
-        return true;
-    }
-
-    /// <summary>Runs a function on the loop's thread and returns its result to the caller.</summary>
+    /// <summary>
+    /// Runs a function on the loop's thread and returns its result to the caller. Fails with
+    /// <see cref="LoopFullException"/> when the mailbox is full, and with
+    /// <see cref="ObjectDisposedException"/> when the loop ends first.
+    /// </summary>
     /// <typeparam name="T">Result.</typeparam>
     /// <param name="function">The function; it must not block.</param>
     public Task<T> InvokeAsync<T>(Func<T> function)
     {
         var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        bool posted = Post(() =>
+        void Abandon() => done.TrySetException(new ObjectDisposedException($"loop {Options.Name}"));
+        void Run()
         {
             try
             {
@@ -224,10 +195,18 @@ public sealed class Loop : IDisposable
             {
                 done.SetException(exception);
             }
-        });
-        if (!posted)
+        }
+
+        if (!_mailbox.TryAdd(Run, Abandon))
         {
-            done.SetException(new LoopFullException($"mailbox of loop {Options.Name} is full"));
+            if (_mailbox.IsClosed)
+            {
+                Abandon();
+            }
+            else
+            {
+                done.SetException(new LoopFullException($"mailbox of loop {Options.Name} is full"));
+            }
         }
 
         return done.Task;
@@ -240,6 +219,7 @@ public sealed class Loop : IDisposable
     /// <param name="budget">Most completions to handle.</param>
     public int Drain(int budget = DrainBudget)
     {
+        AssertOwner();
         Enter(0, TimeSpan.Zero);
         return Dispatch(budget);
     }
@@ -248,6 +228,7 @@ public sealed class Loop : IDisposable
     /// <param name="limit">Longest wait; null for ever (a post or a timer ends it).</param>
     public int DrainOrWait(TimeSpan? limit = null)
     {
+        AssertOwner();
         TimeSpan? wait = limit;
         if (NextTimer() is { } due && (wait is null || due < wait))
         {
@@ -268,8 +249,8 @@ public sealed class Loop : IDisposable
 
         AssertOwner();
         _isDisposed = true;
+        _mailbox.Dispose();
         Ring.Dispose();
-        _wake.Dispose();
         _wakeBuffer.Dispose();
     }
 
@@ -295,22 +276,31 @@ public sealed class Loop : IDisposable
             handled++;
         }
 
-        return handled + RunPosts() + RunTimers();
+        return handled + _mailbox.Run() + RunTimers();
     }
 
     private void Complete(in CompletionEntry completion)
     {
+        if (completion.UserData == NoOperation)
+        {
+            return; // The outcome of a cancel shows in the operation that was to be cancelled.
+        }
+
         int index = (int)(uint)completion.UserData;
+        if ((uint)index >= (uint)_operations.Length)
+        {
+            ThrowUnknown(completion);
+        }
+
         ref Operation operation = ref _operations[index];
         if (operation.Handler is null || operation.Generation != (uint)(completion.UserData >> 32))
         {
-            throw new InvalidOperationException(
-                $"completion of unknown operation {completion.UserData:x}");
+            ThrowUnknown(completion);
         }
 
-        IRingCompletion handler = operation.Handler;
+        IRingCompletion handler = operation.Handler!;
         ulong token = operation.Token;
-        if (!completion.Flags.HasFlag(CompletionFlags.More))
+        if ((completion.Flags & CompletionFlags.More) == 0)
         {
             operation.Handler = null;
             operation.Next = _freeHead;
@@ -321,58 +311,40 @@ public sealed class Loop : IDisposable
         handler.OnCompletion(token, completion.Result, completion.Flags);
     }
 
-    private int RunPosts()
+    // Timers that callbacks schedule wait for the next round, even those without delay.
+    private int RunTimers()
     {
-        if (Volatile.Read(ref _wakeSent) == 0)
+        if (_timers.Next is null)
         {
             return 0;
         }
 
-        // Cleared before looking: a post that comes now sends a wake-up of its own.
-        Volatile.Write(ref _wakeSent, 0);
-        Interlocked.MemoryBarrier();
+        long now = Timestamp;
+        ulong end = _timers.NextOrder;
         int count = 0;
-        while (_mailbox.TryDequeue(out Action? action))
+        while (_timers.Next is { } timer && timer.Due <= now && timer.Order < end)
         {
+            _timers.Remove(timer);
+            timer.Callback();
             count++;
-            action();
         }
 
         return count;
     }
 
-    private int RunTimers()
-    {
-        int count = 0;
-        while (_timers.TryPeek(out (LoopTimer Timer, uint Version) next, out long due))
-        {
-            bool isCurrent = next.Timer.IsScheduled && next.Timer.Version == next.Version;
-            if (isCurrent && due > Timestamp)
-            {
-                break;
-            }
-
-            _timers.Dequeue();
-            if (isCurrent)
-            {
-                next.Timer.IsScheduled = false;
-                next.Timer.Callback();
-                count++;
-            }
-        }
-
-        return count;
-    }
+    private static void ThrowUnknown(in CompletionEntry completion) =>
+        throw new InvalidOperationException(
+            $"completion of unknown operation {completion.UserData:x}");
 
     private TimeSpan? NextTimer()
     {
-        if (!_timers.TryPeek(out _, out long due))
+        if (_timers.Next is not { } timer)
         {
             return null;
         }
 
         long now = Timestamp;
-        return due <= now ? TimeSpan.Zero : _time.GetElapsedTime(now, due);
+        return timer.Due <= now ? TimeSpan.Zero : _time.GetElapsedTime(now, timer.Due);
     }
 
     private void Append(in SubmissionEntry entry)
@@ -380,10 +352,17 @@ public sealed class Loop : IDisposable
         if (!Ring.TryAppend(entry))
         {
             Enter(0, TimeSpan.Zero);
-            if (!Ring.TryAppend(entry))
-            {
-                throw new InvalidOperationException("the kernel takes no entries");
-            }
+            ThrowIfStuck(1);
+            _ = Ring.TryAppend(entry);
+        }
+    }
+
+    private void ThrowIfStuck(uint needed)
+    {
+        if (Ring.FreeCount < needed)
+        {
+            throw new InvalidOperationException(
+                $"the kernel leaves {Ring.PendingCount} entries of loop {Options.Name} untaken");
         }
     }
 
@@ -397,13 +376,7 @@ public sealed class Loop : IDisposable
     }
 
     private void ArmWake() => Submit(
-        Entries.Read(RingFile.Of(_wake), _wakeBuffer.Slice(0, sizeof(ulong)), 0), _wakeReader, 0);
-
-    private unsafe void Wake()
-    {
-        ulong one = 1;
-        _ = Libc.Write(_wake.Fd, &one, sizeof(ulong));
-    }
+        Entries.Read(RingFile.Of(_mailbox.WakeFile), _wakeBuffer.Slice(0, sizeof(ulong)), 0), _wakeReader, 0);
 
     private struct Operation
     {
@@ -417,33 +390,4 @@ public sealed class Loop : IDisposable
     {
         public void OnCompletion(ulong token, int result, CompletionFlags flags) => loop.ArmWake();
     }
-
-    private sealed class Ignored : IRingCompletion
-    {
-        public static readonly Ignored Instance = new();
-
-        public void OnCompletion(ulong token, int result, CompletionFlags flags)
-        {
-            // The outcome shows in the completion of the operation that was to be cancelled.
-        }
-    }
 }
-
-/// <summary>A callback at a time on a loop; one object may be scheduled again and again.</summary>
-/// <param name="callback">Runs on the loop's thread.</param>
-public sealed class LoopTimer(Action callback)
-{
-    /// <summary>Whether it will fire.</summary>
-    public bool IsScheduled { get; internal set; }
-
-    internal Action Callback { get; } = callback;
-
-    internal uint Version { get; set; }
-
-    /// <summary>Makes it not fire.</summary>
-    public void Cancel() => IsScheduled = false;
-}
-
-/// <summary>A loop has no room for another user, or its mailbox is full.</summary>
-/// <param name="message">What is full, and what to do.</param>
-public sealed class LoopFullException(string message) : InvalidOperationException(message);

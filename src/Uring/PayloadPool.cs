@@ -147,7 +147,7 @@ public sealed class PayloadPool : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_isRegistered)
+        if (_isRegistered && !_arena.IsClosed)
         {
             _ = _table!.Clear(_tableIndex);
             _table.Return(_tableIndex);
@@ -172,12 +172,17 @@ public sealed class PayloadPool : IDisposable
         }
 
         _isNotifying = true;
-        while (_waiters.Count > 0 && _waiters.Peek().TryContinue())
+        try
         {
-            _waiters.Dequeue();
+            while (_waiters.Count > 0 && _waiters.Peek().TryContinue())
+            {
+                _waiters.Dequeue();
+            }
         }
-
-        _isNotifying = false;
+        finally
+        {
+            _isNotifying = false;
+        }
     }
 
     private unsafe int PageOf(in IoBuffer buffer)

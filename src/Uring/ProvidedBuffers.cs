@@ -70,13 +70,17 @@ public sealed class ProvidedBuffers : IDisposable
     /// <summary>The bytes of a buffer.</summary>
     /// <param name="id">Its number.</param>
     /// <param name="lengthBytes">Received length.</param>
-    public Span<byte> Bytes(ushort id, int lengthBytes) =>
-        _memory.Slice((long)id * BufferBytes, lengthBytes).Span;
+    public Span<byte> Bytes(ushort id, int lengthBytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(lengthBytes, BufferBytes);
+        return _memory.Slice((long)id * BufferBytes, lengthBytes).Span;
+    }
 
     /// <summary>Gives a buffer back to the kernel.</summary>
     /// <param name="id">Its number.</param>
     public void Return(ushort id)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(id, _count);
         Put(id);
         Publish();
     }
@@ -84,7 +88,11 @@ public sealed class ProvidedBuffers : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _ = _ring.UnregisterProvidedRing(Group);
+        if (!_ring.IsClosed && !_entries.IsClosed)
+        {
+            _ = _ring.UnregisterProvidedRing(Group);
+        }
+
         _entries.Dispose();
         _memory.Dispose();
     }

@@ -105,6 +105,9 @@ public sealed unsafe class Ring : IDisposable
 
     internal FileHandle File => _file;
 
+    /// <summary>Whether it was disposed; its registrations went with it.</summary>
+    internal bool IsClosed => _file.IsClosed;
+
     /// <summary>Creates a ring on the calling thread.</summary>
     /// <param name="options">Sizes.</param>
     /// <exception cref="SystemCallException">
@@ -208,6 +211,8 @@ public sealed unsafe class Ring : IDisposable
     /// <summary>
     /// Gives pending entries to the kernel, runs completion work, and waits until a number of completions
     /// are there or the time is over. Answers 0, or −ETIME when the time ran out, or another −errno.
+    /// A call that also gave entries answers 0 whether or not the time ran out, and so does one that a
+    /// signal or a lack of kernel memory ended early: what counts is what can be reaped.
     /// </summary>
     /// <param name="waitCount">Completions to wait for; 0 returns at once.</param>
     /// <param name="timeout">Longest wait; null waits for ever.</param>

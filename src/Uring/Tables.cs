@@ -14,6 +14,7 @@ public sealed class BufferTable
 
     private readonly Ring _ring;
     private readonly Stack<ushort> _free;
+    private readonly bool[] _isRented;
 
     internal BufferTable(Ring ring, int slots)
     {
@@ -22,6 +23,7 @@ public sealed class BufferTable
         RegisterResult = slots == 0 ? 0 : ring.RegisterSparseBuffers(slots);
         Capacity = RegisterResult < 0 ? 0 : slots;
         _free = new Stack<ushort>(Capacity);
+        _isRented = new bool[Capacity];
         for (int i = Capacity - 1; i >= 0; i--)
         {
             _free.Push((ushort)i);
@@ -39,11 +41,32 @@ public sealed class BufferTable
 
     /// <summary>Takes a place; false when all are in use.</summary>
     /// <param name="index">The place.</param>
-    public bool TryRent(out ushort index) => _free.TryPop(out index);
+    public bool TryRent(out ushort index)
+    {
+        if (!_free.TryPop(out index))
+        {
+            return false;
+        }
+
+        _isRented[index] = true;
+        return true;
+    }
 
     /// <summary>Gives a place back; it must be empty, or be emptied with <see cref="Clear"/>.</summary>
     /// <param name="index">The place.</param>
-    public void Return(ushort index) => _free.Push(index);
+    /// <exception cref="InvalidOperationException">
+    /// It was not given out: a place with two owners would move one's bytes into the other's memory.
+    /// </exception>
+    public void Return(ushort index)
+    {
+        if (index >= Capacity || !_isRented[index])
+        {
+            throw new InvalidOperationException($"buffer place {index} is not given out");
+        }
+
+        _isRented[index] = false;
+        _free.Push(index);
+    }
 
     /// <summary>
     /// Registers own memory, so that fixed operations need not pin it each time. False when the table is
@@ -71,7 +94,7 @@ public sealed class BufferTable
     /// <summary>Empties a place whatever is in it; operations under way keep what they use.</summary>
     /// <param name="index">The place.</param>
     /// <returns>0 or −errno.</returns>
-    public int Clear(ushort index) => _ring.UpdateBuffer(index, 0, 0);
+    public int Clear(ushort index) => _ring.IsClosed ? 0 : _ring.UpdateBuffer(index, 0, 0);
 }
 
 /// <summary>The loop's table of registered files: saves a descriptor look-up per operation.</summary>
@@ -79,10 +102,12 @@ public sealed class FileTable
 {
     private readonly Ring _ring;
     private readonly Stack<int> _free = new();
+    private readonly bool[] _isRented;
 
     internal FileTable(Ring ring, int slots)
     {
         _ring = ring;
+        _isRented = new bool[slots];
         if (slots > 0 && ring.RegisterSparseFiles(slots) == 0)
         {
             for (int i = slots - 1; i >= 0; i--)
@@ -103,6 +128,7 @@ public sealed class FileTable
 
         if (_ring.UpdateFile(index, file.Fd) == 0)
         {
+            _isRented[index] = true;
             return RingFile.Fixed(index);
         }
 
@@ -110,12 +136,26 @@ public sealed class FileTable
         return RingFile.Of(file);
     }
 
-    /// <summary>Removes a file; its descriptor may be closed afterwards.</summary>
+    /// <summary>Removes a file: the table held it open, whatever became of its descriptor.</summary>
     /// <param name="file">As answered by <see cref="Register"/>.</param>
+    /// <exception cref="InvalidOperationException">
+    /// It was removed already: a place with two files would send one's blocks to the other.
+    /// </exception>
     public void Unregister(RingFile file)
     {
-        if (file.IsFixed && _ring.UpdateFile(file.Number, -1) == 0)
+        if (!file.IsFixed || _ring.IsClosed)
         {
+            return;
+        }
+
+        if (!_isRented[file.Number])
+        {
+            throw new InvalidOperationException($"file place {file.Number} is not in use");
+        }
+
+        if (_ring.UpdateFile(file.Number, -1) == 0)
+        {
+            _isRented[file.Number] = false;
             _free.Push(file.Number);
         }
     }

@@ -55,7 +55,7 @@ public static class Errno
     /// <summary>Disk quota exceeded.</summary>
     public const int EDQUOT = 122;
 
-    /// <summary>The symbolic name with the system's text, for messages to people.</summary>
+    /// <summary>The system's text with the number, for messages to people.</summary>
     /// <param name="result">A negative result or a positive error number.</param>
     public static string Describe(int result)
     {

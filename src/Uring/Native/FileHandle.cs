@@ -10,7 +10,15 @@ public sealed class FileHandle : SafeHandleZeroOrMinusOneIsInvalid
 {
     internal FileHandle(int fd) : base(ownsHandle: true) => SetHandle(fd);
 
-    internal int Fd => (int)handle;
+    /// <summary>The number; never that of a closed handle, which may name another file by now.</summary>
+    internal int Fd
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(IsClosed, this);
+            return (int)handle;
+        }
+    }
 
     /// <summary>Opens a file or device.</summary>
     /// <param name="path">Path.</param>

@@ -18,6 +18,9 @@ internal static unsafe partial class Libc
     public const int Direct = 0x4000;
     public const int CloseOnExec = 0x80000;
 
+    /// <summary>AT_FDCWD: relative paths start at the working directory.</summary>
+    public const int CurrentDirectory = -100;
+
     public const int ProtectRead = 1;
     public const int ProtectWrite = 2;
     public const int MapShared = 1;
@@ -35,7 +38,8 @@ internal static unsafe partial class Libc
     public static partial int Close(int fd);
 
     [LibraryImport("libc", EntryPoint = "mmap64", SetLastError = true)]
-    public static partial nint Map(nint address, nuint length, int protection, int flags, int fd, long offset);
+    public static partial nint Map(
+        nint address, nuint length, int protection, int flags, int fd, long offset);
 
     [LibraryImport("libc", EntryPoint = "munmap")]
     public static partial int Unmap(nint address, nuint length);
@@ -96,6 +100,10 @@ internal static unsafe partial class Libc
     /// <summary>Result of a call that answers −1 with errno: the value, or −errno.</summary>
     public static int Result(int value) => value == -1 ? LastError : value;
 
+    /// <summary>The value of a call, or an exception with what was tried.</summary>
+    public static int Check(string what, int value) =>
+        value == -1 ? throw new SystemCallException(what, LastError) : value;
+
     public static int RingSetup(uint entries, void* parameters) =>
         (int)Checked(SystemCall(SysIoUringSetup, entries, (long)parameters, 0, 0, 0, 0));
 
@@ -129,6 +137,9 @@ internal struct FileStatus
     public const uint MaskBasic = 0x7FF;
     public const uint MaskDirectAlign = 0x2000;
     public const int EmptyPath = 0x1000;
+    public const ushort TypeMask = 0xF000;
+    public const ushort TypeBlockDevice = 0x6000;
+    public const ushort TypeRegular = 0x8000;
 
     [FieldOffset(0)] public uint Mask;
     [FieldOffset(28)] public ushort Mode;

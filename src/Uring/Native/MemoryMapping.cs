@@ -23,7 +23,14 @@ public sealed unsafe class MemoryMapping : SafeHandle
     /// <inheritdoc/>
     public override bool IsInvalid => handle == nint.Zero;
 
-    internal byte* Pointer => (byte*)handle;
+    internal byte* Pointer
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(IsClosed, this);
+            return (byte*)handle;
+        }
+    }
 
     /// <summary>Private zeroed memory, page aligned, kept out of forked children.</summary>
     /// <param name="lengthBytes">Length, rounded up to a page by the kernel.</param>
@@ -65,8 +72,7 @@ public sealed unsafe class MemoryMapping : SafeHandle
     /// <param name="offsetBytes">Offset of the structure.</param>
     public ref T At<T>(long offsetBytes) where T : unmanaged
     {
-        ObjectDisposedException.ThrowIf(IsClosed, this);
-        if (offsetBytes < 0 || offsetBytes + sizeof(T) > LengthBytes)
+        if (offsetBytes < 0 || offsetBytes > LengthBytes - sizeof(T))
         {
             throw new ArgumentOutOfRangeException(nameof(offsetBytes));
         }
@@ -79,7 +85,7 @@ public sealed unsafe class MemoryMapping : SafeHandle
     /// <param name="lengthBytes">Length of the part.</param>
     public IoBuffer Slice(long offsetBytes, int lengthBytes)
     {
-        if (offsetBytes < 0 || lengthBytes < 0 || offsetBytes + lengthBytes > LengthBytes)
+        if (offsetBytes < 0 || lengthBytes < 0 || offsetBytes > LengthBytes - lengthBytes)
         {
             throw new ArgumentOutOfRangeException(nameof(offsetBytes));
         }
@@ -88,7 +94,8 @@ public sealed unsafe class MemoryMapping : SafeHandle
     }
 
     /// <summary>Keeps the pages in memory; answers 0 or −errno (ENOMEM: RLIMIT_MEMLOCK).</summary>
-    public int Lock() => Libc.Result(Libc.Lock(handle, (nuint)LengthBytes));
+    public int Lock() =>
+        Libc.Result(Libc.Lock((nint)Pointer, (nuint)LengthBytes));
 
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.Unmap(handle, (nuint)LengthBytes) == 0;
