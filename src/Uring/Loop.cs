@@ -300,7 +300,7 @@ public sealed class Loop : IDisposable
 
         IRingCompletion handler = operation.Handler!;
         ulong token = operation.Token;
-        if ((completion.Flags & CompletionFlags.More) == 0)
+        if ((completion.Flags & CompletionFlags.More) == CompletionFlags.None)
         {
             operation.Handler = null;
             operation.Next = _freeHead;
