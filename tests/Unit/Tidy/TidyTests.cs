@@ -10,7 +10,7 @@ public sealed partial class TidyTests
 {
     private const int MaxFileLines = 400;
     private const int MaxMethodLines = 70;
-    private const int MaxColumns = 110;
+    private const int MaxColumns = 112;
 
     // Longer files, each with its reason.
     private static readonly Dictionary<string, string> s_longFiles = new(StringComparer.Ordinal)
@@ -58,7 +58,7 @@ public sealed partial class TidyTests
                 string target = reference.Attribute("Include")!.Value.Replace('\\', '/').Split('/')[^2];
                 if (!allowed.Contains(target, StringComparer.Ordinal))
                 {
-                    Complain(file, 1, $"{room} may not refer to {target}; move what both need to a lower room");
+                    Complain(file, 1, $"{room} may not refer to {target}; move what both need down");
                 }
             }
         }
@@ -94,7 +94,7 @@ public sealed partial class TidyTests
             bool isAllowed = s_longFiles.ContainsKey(file);
             if (lines.Length > MaxFileLines && !isAllowed)
             {
-                Complain(file, lines.Length, $"over {MaxFileLines} lines; split it, or allow it with a reason");
+                Complain(file, lines.Length, $"over {MaxFileLines} lines; split it or allow it");
             }
 
             for (int i = 0; i < lines.Length; i++)
@@ -114,12 +114,24 @@ public sealed partial class TidyTests
             }
         }
 
-        foreach (string file in s_longFiles.Keys.Where(file => !Repository.Files.Contains(file)))
+        foreach (string file in s_longFiles.Keys.Where(file => !File.Exists(Repository.Full(file))))
         {
             Complain(file, 1, "allowed to be long but not there; remove it from the list");
         }
 
         AssertClean();
+    }
+
+    [Fact]
+    public void MethodsAreFoundByTheirBraces()
+    {
+        string[] lines =
+        [
+            "public sealed class Sample", "{", "    public Sample(", "        int count)", "    {", "    }",
+            "", "    private static async Task<int> Run<T>(T value)", "    {", "        if (value is null)",
+            "        {", "        }", "    }", "}",
+        ];
+        Assert.Equal([(3, 4), (8, 6)], CodeShape.Methods(lines).Select(found => (found.Line, found.Length)));
     }
 
     [Fact]
@@ -205,7 +217,7 @@ public sealed partial class TidyTests
         foreach (string file in Repository.Files.Where(IsScript))
         {
             string first = File.ReadLines(Repository.Full(file)).FirstOrDefault("");
-            bool isExecutable = (File.GetUnixFileMode(Repository.Full(file)) & Execute) != 0;
+            bool isExecutable = (File.GetUnixFileMode(Repository.Full(file)) & Execute) != UnixFileMode.None;
             bool isProgram = isExecutable || first.StartsWith("#!", StringComparison.Ordinal);
             if (isProgram && first != "#!/usr/bin/env bash")
             {

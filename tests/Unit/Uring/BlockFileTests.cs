@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using CsCheck;
 using Ublk.Uring;
 using Ublk.Uring.Native;
@@ -138,7 +137,7 @@ public sealed class BlockFileTests : IDisposable
     {
         Assert.SkipUnless(ProcessSetup.IsRoot, "only root may mount");
         string mount = Directory.CreateDirectory(_directory.File("mount")).FullName;
-        Assert.SkipUnless(Run("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", mount) == 0,
+        Assert.SkipUnless(Programs.Run("mount", out _, "-t", "tmpfs", "-o", "size=256k", "tmpfs", mount) == 0,
             "mounting is not allowed here");
         try
         {
@@ -163,7 +162,7 @@ public sealed class BlockFileTests : IDisposable
         }
         finally
         {
-            Assert.Equal(0, Run("umount", "-l", mount));
+            Assert.Equal(0, Programs.Run("umount", out _, "-l", mount));
         }
     }
 
@@ -201,18 +200,5 @@ public sealed class BlockFileTests : IDisposable
             TestContext.Current.CancellationToken.ThrowIfCancellationRequested();
             Thread.Yield();
         }
-    }
-
-    private static int Run(string program, params string[] arguments)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments)
-        {
-            RedirectStandardError = true,
-            RedirectStandardOutput = true,
-            UseShellExecute = false,
-        })!;
-        process.StandardError.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode;
     }
 }

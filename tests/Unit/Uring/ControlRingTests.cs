@@ -79,4 +79,43 @@ public sealed class ControlRingTests
         using FileHandle open = FileHandle.Open("/dev/null", FileAccess.ReadWrite);
         Assert.Contains(control.Execute(open, default, default, s_limit), new[] { 0, -Errno.EOPNOTSUPP });
     }
+
+    // A discard on a loop device ends on a thread of the kernel's, so a command without any patience is
+    // given up while it runs.
+    [Fact]
+    public void CommandWithoutAnswerIsAbandonedAndTheNextOneRuns()
+    {
+        const uint Discard = 0x1200; // BLOCK_URING_CMD_DISCARD: start at 16, length at 48 of the entry.
+        const int Length = 8 << 20;
+        Assert.SkipUnless(ProcessSetup.IsRoot, "only root may make block devices");
+        using var directory = new TempDirectory();
+        string backing = directory.File("backing", Length);
+        Assert.SkipUnless(
+            Programs.Run("losetup", out string device, "--find", "--show", backing) == 0,
+            "no loop devices here");
+        try
+        {
+            using FileHandle file = FileHandle.Open(device.Trim(), FileAccess.ReadWrite);
+            using var control = new ControlRing(TimeProvider.System);
+            var command = new ControlCommand(Discard, Length, 0, 0);
+            int result = control.Execute(file, command, default, s_limit);
+            Assert.SkipWhen(result is -Errno.EOPNOTSUPP or -Errno.EINVAL, "kernel before 6.12");
+            Assert.Equal(0, result);
+            for (int i = 0; i < 1000 && control.AbandonedCount == 0; i++)
+            {
+                result = control.Execute(file, command, default, TimeSpan.Zero);
+            }
+
+            Assert.Equal(-Errno.ETIME, result);
+            Assert.Equal(1, control.AbandonedCount);
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            Assert.Equal(0, control.Execute(file, command, default, s_limit));
+            Assert.Equal(1, control.AbandonedCount);
+        }
+        finally
+        {
+            Assert.Equal(0, Programs.Run("losetup", out _, "--detach", device.Trim()));
+        }
+    }
 }
