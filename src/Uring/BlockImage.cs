@@ -81,6 +81,7 @@ public sealed class BlockImage : IDisposable
                 $"{path} is neither a regular file nor a block device");
         }
 
+        direct = Possible(path, direct, status, isDevice);
         FileHandle file = OpenFile(path, readOnly, direct, isDevice, out bool isDirect);
         var image = new BlockImage(path, file)
         {
@@ -173,14 +174,30 @@ public sealed class BlockImage : IDisposable
 
         if (direct == DirectMode.On)
         {
-            throw new BlockImageException(BlockImageError.NotDirect,
-                $"{path}: this filesystem cannot bypass the page cache (O_DIRECT); " +
-                "use --direct off or another filesystem");
+            throw NotDirect(path);
         }
 
         isDirect = false;
         return Opened(path, access, options);
     }
+
+    // A filesystem may take O_DIRECT and still tell, by an alignment of 0, that this file cannot do it.
+    private static DirectMode Possible(
+        string path, DirectMode wanted, in FileStatus status, bool isDevice)
+    {
+        bool isImpossible = !isDevice && (status.Mask & FileStatus.MaskDirectAlign) != 0 &&
+            status.DirectOffsetAlign == 0;
+        if (!isImpossible || wanted == DirectMode.Off)
+        {
+            return wanted;
+        }
+
+        return wanted == DirectMode.Auto ? DirectMode.Off : throw NotDirect(path);
+    }
+
+    private static BlockImageException NotDirect(string path) => new(BlockImageError.NotDirect,
+        $"{path}: this filesystem cannot bypass the page cache (O_DIRECT); " +
+        "use --direct off or another filesystem");
 
     private static FileHandle Opened(string path, FileAccess access, OpenOptions options)
     {
@@ -258,10 +275,8 @@ public sealed class BlockImage : IDisposable
         {
             // A filesystem that tells no alignment (before 6.1) works with its logical sectors.
             bool isTold = (status.Mask & FileStatus.MaskDirectAlign) != 0;
-            DirectAlignBytes = isTold && status.DirectOffsetAlign > 0
-                ? (int)status.DirectOffsetAlign : SectorBytes;
-            MemoryAlignBytes = isTold && status.DirectMemoryAlign > 0
-                ? (int)status.DirectMemoryAlign : SectorBytes;
+            DirectAlignBytes = isTold ? (int)status.DirectOffsetAlign : SectorBytes;
+            MemoryAlignBytes = isTold ? (int)status.DirectMemoryAlign : SectorBytes;
             PhysicalBlockBytes = Math.Max(PhysicalBlockBytes, DirectAlignBytes);
         }
 

@@ -64,8 +64,7 @@ public sealed class ControlRing : IDisposable
                 throw new InvalidOperationException("control ring is full");
             }
 
-            int result = Await(limit);
-            if (result == -Errno.ETIME)
+            if (!TryAwait(limit, out int result))
             {
                 lock (s_abandoned)
                 {
@@ -95,29 +94,28 @@ public sealed class ControlRing : IDisposable
         }
     }
 
-    private int Await(TimeSpan limit)
+    // False when the command may still run: its time is over (−ETIME), or the ring failed.
+    private bool TryAwait(TimeSpan limit, out int result)
     {
         long start = _time.GetTimestamp();
         while (true)
         {
             TimeSpan left = limit - _time.GetElapsedTime(start);
-            int result = _ring!.Enter(1, left > TimeSpan.Zero ? left : TimeSpan.Zero);
+            int entered = _ring!.Enter(1, left > TimeSpan.Zero ? left : TimeSpan.Zero);
             while (_ring.TryReap(out CompletionEntry completion))
             {
                 if (completion.UserData == _sequence)
                 {
-                    return completion.Result;
+                    result = completion.Result;
+                    return true;
                 }
             }
 
-            if (result < 0 && result != -Errno.ETIME)
+            bool isFailed = entered < 0 && entered != -Errno.ETIME;
+            if (isFailed || left <= TimeSpan.Zero)
             {
-                return result;
-            }
-
-            if (left <= TimeSpan.Zero)
-            {
-                return -Errno.ETIME;
+                result = isFailed ? entered : -Errno.ETIME;
+                return false;
             }
         }
     }

@@ -62,6 +62,7 @@ public sealed class VmScenarioTests
     {
         var start = new ProcessStartInfo(Path.Combine(Root, "eng", "vm-scenario"))
         {
+            UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             RedirectStandardInput = true,

@@ -94,11 +94,11 @@ internal sealed class Client : IDisposable
 
     public Span<byte> Memory(int length) => _memory.Bytes[..length];
 
-    public int Read(int length, long offset) => _file.ReadAt(Memory(length), offset);
+    public int ReadNow(int length, long offset) => _file.ReadAt(Memory(length), offset);
 
-    public int Write(int length, long offset) => _file.WriteAt(Memory(length), offset);
+    public int WriteNow(int length, long offset) => _file.WriteAt(Memory(length), offset);
 
-    public Task<int> ReadAsync(int length, long offset) => Task.Run(() => Read(length, offset));
+    public Task<int> ReadAsync(int length, long offset) => Task.Run(() => ReadNow(length, offset));
 
     public void Dispose()
     {

@@ -32,14 +32,14 @@ internal static class ErrorCases
                     target.Add(rule);
                     return true;
                 });
-                Bench.Equal(-errno, client.Read(4096, 0), $"read with {status}");
-                Bench.Equal(-errno, client.Write(4096, 0), $"write with {status}");
+                Bench.Equal(-errno, client.ReadNow(4096, 0), $"read with {status}");
+                Bench.Equal(-errno, client.WriteNow(4096, 0), $"write with {status}");
                 await bench.OnLoopAsync(() =>
                 {
                     target.Clear();
                     return true;
                 });
-                Bench.Equal(4096, client.Read(4096, 0), "read after the error");
+                Bench.Equal(4096, client.ReadNow(4096, 0), "read after the error");
             }
 
             Bench.Check(bench.Counters[UblkCounter.Errors] >= 8, "errors are counted");

@@ -92,17 +92,17 @@ internal static class LifeCycleCases
         using (var two = new Client(second))
         {
             two.Memory(4096).Fill(0x77);
-            Bench.Equal(4096, two.Write(4096, 0), "write to the second");
-            Bench.Equal(4096, one.Read(4096, 0), "read from the first");
+            Bench.Equal(4096, two.WriteNow(4096, 0), "write to the second");
+            Bench.Equal(4096, one.ReadNow(4096, 0), "read from the first");
             Bench.Equal((byte)0, one.Memory(1)[0], "first content");
-            Bench.Equal(4096, two.Read(4096, 0), "read from the second");
+            Bench.Equal(4096, two.ReadNow(4096, 0), "read from the second");
             Bench.Equal((byte)0x77, two.Memory(1)[0], "second content");
         }
 
         await first.StopAsync(force: false);
         using (var two = new Client(second))
         {
-            Bench.Equal(4096, two.Read(4096, 0), "the second serves on");
+            Bench.Equal(4096, two.ReadNow(4096, 0), "the second serves on");
         }
 
         await second.StopAsync(force: false);
@@ -118,7 +118,7 @@ internal static class LifeCycleCases
             id = device.Id;
             using var client = new Client(device);
             client.Memory(4096).Fill(0x33);
-            Bench.Equal(4096, client.Write(4096, 0), "write");
+            Bench.Equal(4096, client.WriteNow(4096, 0), "write");
             client.Dispose();
             if (device.Info.Flags.HasFlag(UblkFeatures.Quiesce))
             {
@@ -134,7 +134,7 @@ internal static class LifeCycleCases
             TimeProvider.System);
         using (var client = new Client(again))
         {
-            Bench.Equal(4096, client.Read(4096, 0), "read after the take-over");
+            Bench.Equal(4096, client.ReadNow(4096, 0), "read after the take-over");
             Bench.Equal((byte)0x33, client.Memory(1)[0], "content");
         }
 

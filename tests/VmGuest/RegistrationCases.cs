@@ -17,7 +17,7 @@ internal static class RegistrationCases
         {
             using MemoryMapping squatter = await OccupyAsync(bench);
             client.Memory(Length).Fill(0x5A);
-            Bench.Equal(Length, client.Read(Length, 0), "read");
+            Bench.Equal(Length, client.ReadNow(Length, 0), "read");
             Bench.Check(client.Memory(Length).IndexOfAnyExcept((byte)0) < 0, "zeros were copied");
             Bench.Check(bench.Counters[UblkCounter.RegistrationFallbacks] > 0, "fallback is counted");
         }
@@ -34,11 +34,11 @@ internal static class RegistrationCases
         {
             using (MemoryMapping squatter = await OccupyAsync(bench))
             {
-                Bench.Equal(-Errno.EIO, client.Read(Length, 0), "read without a place");
+                Bench.Equal(-Errno.EIO, client.ReadNow(Length, 0), "read without a place");
                 await bench.OnLoopAsync(() => bench.Loop.Buffers.Clear(0));
             }
 
-            Bench.Equal(Length, client.Read(Length, 0), "read with the place free again");
+            Bench.Equal(Length, client.ReadNow(Length, 0), "read with the place free again");
             Bench.Equal(0L, bench.Counters[UblkCounter.RegistrationFallbacks], "fallbacks");
         }
 
@@ -56,7 +56,7 @@ internal static class RegistrationCases
             for (int i = 0; i < 64; i++)
             {
                 client.Memory(Length).Fill(0xA5);
-                Bench.Equal(Length, client.Read(Length, i * Length), "read");
+                Bench.Equal(Length, client.ReadNow(Length, i * Length), "read");
                 Bench.Check(client.Memory(Length).IndexOfAnyExcept((byte)0) < 0, "zeros");
             }
         }

@@ -1,5 +1,4 @@
 using Ublk.Frontend.Ublk;
-using Ublk.Uring;
 using Ublk.Uring.Native;
 
 namespace Ublk.Tests.Guest;

@@ -30,14 +30,14 @@ internal static class TimeoutCases
                 target.Add(new FaultRule { Action = FaultAction.HoldRequest, Count = 1 });
                 return true;
             });
-            Bench.Equal(-Errno.ETIMEDOUT, client.Write(4096, 0), "write the target holds");
+            Bench.Equal(-Errno.ETIMEDOUT, client.WriteNow(4096, 0), "write the target holds");
             Bench.Equal(1L, bench.Counters[UblkCounter.Timeouts], "timeouts");
             client.Memory(4096).Fill(0x11);
-            Bench.Equal(4096, client.Write(4096, 4096), "write meanwhile");
+            Bench.Equal(4096, client.WriteNow(4096, 4096), "write meanwhile");
             Bench.Check(bench.Pool.FreeBytes < free, "the held request keeps its memory");
             await bench.OnLoopAsync(() => target.Release(1));
             Bench.Equal(free, await bench.OnLoopAsync(() => bench.Pool.FreeBytes), "memory is back");
-            Bench.Equal(4096, client.Read(4096, 4096), "read afterwards");
+            Bench.Equal(4096, client.ReadNow(4096, 4096), "read afterwards");
             Bench.Equal((byte)0x11, client.Memory(4096)[0], "content");
         }
 

@@ -78,6 +78,11 @@ public sealed class NullTarget : IBlockTarget, IRingCompletion
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_zero.IsClosed)
+        {
+            return;
+        }
+
         _loop.Files.Unregister(_ringFile);
         _loop.Unreserve(_slots.Length);
         _zero.Dispose();

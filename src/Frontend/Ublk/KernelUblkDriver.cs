@@ -231,6 +231,11 @@ public sealed class KernelUblkDriver : IUblkDriver
 
         public void Dispose()
         {
+            if (_descriptors.IsClosed)
+            {
+                return;
+            }
+
             _loop.Files.Unregister(_ringFile);
             _loop.Unreserve(_depth);
             _descriptors.Dispose();

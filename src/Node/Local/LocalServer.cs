@@ -11,6 +11,10 @@ namespace Ublk.Node.Local;
 /// </summary>
 internal sealed class LocalServer : IAsyncDisposable
 {
+    private static readonly TimeSpan s_takeOverLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_leavingLimit = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(10);
+
     private readonly IUblkDriver _driver;
     private readonly RunDirectory _run;
     private readonly TimeProvider _time;
@@ -74,7 +78,11 @@ internal sealed class LocalServer : IAsyncDisposable
         IBlockTarget? target = null;
         try
         {
-            target = await loop.InvokeAsync(() => CreateTarget(options, loop, requests))
+            BlockImage? image = options.Target == LocalTargetKind.Image
+                ? await OpenImageAsync(options, isTakeOver: recoverId is not null)
+                    .ConfigureAwait(false)
+                : null;
+            target = await loop.InvokeAsync(() => CreateTarget(options, image, loop, requests))
                 .ConfigureAwait(false);
             UblkDevice device = recoverId is { } known
                 ? await UblkDevice.RecoverAsync(
@@ -149,26 +157,45 @@ internal sealed class LocalServer : IAsyncDisposable
         };
     }
 
-    private static IBlockTarget CreateTarget(LocalOptions options, Loop loop, int requests)
+    // The lock of a server that was killed stays until the kernel has finished its requests; who takes
+    // over waits for that. Others get a moment only, for one that is just going.
+    private async Task<BlockImage> OpenImageAsync(LocalOptions options, bool isTakeOver)
     {
-        switch (options.Target)
+        TimeSpan limit = isTakeOver ? s_takeOverLimit : s_leavingLimit;
+        long start = _time.GetTimestamp();
+        while (true)
         {
-            case LocalTargetKind.Memory:
-                return new MemoryTarget(options.SizeBytes, requests);
-            case LocalTargetKind.Null:
-                return new NullTarget(loop, options.SizeBytes, requests);
-            default:
-                BlockImage image = BlockImage.Open(options.Image, options.ReadOnly, options.Direct);
-                try
-                {
-                    BlockLimits limits = ImageTarget.LimitsOf(image, options.BlockBytes, requests);
-                    return ImageTarget.Create(image, limits, loop);
-                }
-                catch
-                {
-                    image.Dispose();
-                    throw;
-                }
+            try
+            {
+                return BlockImage.Open(options.Image, options.ReadOnly, options.Direct);
+            }
+            catch (BlockImageException exception) when (
+                exception.Error == BlockImageError.Busy && _time.GetElapsedTime(start) < limit)
+            {
+                await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private static IBlockTarget CreateTarget(
+        LocalOptions options, BlockImage? image, Loop loop, int requests)
+    {
+        if (image is null)
+        {
+            return options.Target == LocalTargetKind.Memory
+                ? new MemoryTarget(options.SizeBytes, requests)
+                : new NullTarget(loop, options.SizeBytes, requests);
+        }
+
+        try
+        {
+            BlockLimits limits = ImageTarget.LimitsOf(image, options.BlockBytes, requests);
+            return ImageTarget.Create(image, limits, loop);
+        }
+        catch
+        {
+            image.Dispose();
+            throw;
         }
     }
 }
