@@ -6,7 +6,9 @@ using Xunit;
 
 namespace Ublk.Tests.Unit.Ublk;
 
-/// <summary>The fake keeps the contract it stands for; what it lets pass, the product could break.</summary>
+/// <summary>
+/// The fake keeps the contract it stands for; what it lets pass, the product could break.
+/// </summary>
 public sealed class FakeUblkDriverTests : IUblkCommandSink, IDisposable
 {
     private const int Depth = 2;
@@ -19,7 +21,7 @@ public sealed class FakeUblkDriverTests : IUblkCommandSink, IDisposable
     private IUblkCharDevice _file = null!;
     private IUblkQueueDriver _queue = null!;
 
-    public void OnCommandCompleted(int tag, int result)
+    void IUblkCommandSink.OnCommandCompleted(int tag, int result)
     {
         int before = _ends.Count;
         Assert.Equal(0, _driver.Pump());
