@@ -4,8 +4,8 @@ namespace Ublk.Testing;
 
 /// <summary>
 /// A client's request to a fake block device: what was asked, the request's own pages, and, once
-/// <see cref="IsDone"/>, the result. A read's pages are filled with a pattern first, so that bytes nobody
-/// supplied show.
+/// <see cref="IsDone"/>, the result. A read's pages are filled with a pattern first, so that bytes
+/// nobody supplied show.
 /// </summary>
 public sealed class FakeBlockRequest
 {

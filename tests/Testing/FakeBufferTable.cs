@@ -1,8 +1,8 @@
 namespace Ublk.Testing;
 
 /// <summary>
-/// The part of a ring's buffer table that the kernel fills with request pages. Places are named by index;
-/// one ring, one table, any number of devices.
+/// The part of a ring's buffer table that the kernel fills with request pages. Places are named by
+/// index; one ring, one table, any number of devices.
 /// </summary>
 internal sealed class FakeBufferTable(int capacity)
 {
@@ -12,7 +12,9 @@ internal sealed class FakeBufferTable(int capacity)
     /// <summary>Places that hold a request's pages.</summary>
     public int UsedCount { get; private set; }
 
-    /// <summary>Puts a request's pages at a place; false when there is none or it is taken.</summary>
+    /// <summary>
+    /// Puts a request's pages at a place; false when there is none or it is taken.
+    /// </summary>
     public bool TryInstall(int index, FakeBlockRequest request)
     {
         if (index >= _slots.Length || _slots[index] is not null || _blocked[index])

@@ -2,7 +2,9 @@ using Ublk.Uring.Native;
 
 namespace Ublk.Testing;
 
-/// <summary>Negative error numbers as the fakes answer them, with the block layer's filter.</summary>
+/// <summary>
+/// Negative error numbers as the fakes answer them, with the block layer's filter.
+/// </summary>
 public static class FakeErrno
 {
     /// <summary>−EINVAL.</summary>
@@ -28,7 +30,9 @@ public static class FakeErrno
     private const int ENODATA = 61;
     private const int EILSEQ = 84;
 
-    /// <summary>What a client gets for a committed error: some pass, all others become EIO.</summary>
+    /// <summary>
+    /// What a client gets for a committed error: some pass, all others become EIO.
+    /// </summary>
     /// <param name="result">−errno.</param>
     public static int ToClient(int result) => -result switch
     {

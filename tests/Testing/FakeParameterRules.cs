@@ -4,7 +4,7 @@ using Ublk.Frontend.Ublk;
 namespace Ublk.Testing;
 
 /// <summary>The checks of SET_PARAMS, as kernel 7.3 makes them.</summary>
-internal static class FakeParameterRules
+public static class FakeParameterRules
 {
     private const int PageBytes = 4096;
     private const int SectorBytes = 512;
@@ -12,6 +12,8 @@ internal static class FakeParameterRules
     private const int LargestShift = 28;
 
     /// <summary>Whether the parameters are taken for a device of this transfer size.</summary>
+    /// <param name="parameters">Parameters.</param>
+    /// <param name="maxIoBufferBytes">Longest transfer of the device.</param>
     public static bool Accepts(in UblkParameters parameters, uint maxIoBufferBytes)
     {
         bool hasParts = (parameters.Types & UblkParameters.TypeBasic) != 0 &&

@@ -52,8 +52,9 @@ internal sealed class FakeCharDevice(FakeUblkDriver driver, FakeUblkDevice devic
 }
 
 /// <summary>
-/// A mapped queue of the fake. Completions wait in a line until somebody pumps; the sink is never called
-/// from inside a command. Commands and completions allocate nothing once the line has its length.
+/// A mapped queue of the fake. Completions wait in a line until somebody pumps; the sink is never
+/// called from inside a command. Commands and completions allocate nothing once the line has its
+/// length.
 /// </summary>
 internal sealed class FakeQueueDriver : IUblkQueueDriver
 {

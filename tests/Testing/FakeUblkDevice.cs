@@ -3,8 +3,8 @@ using Ublk.Frontend.Ublk;
 namespace Ublk.Testing;
 
 /// <summary>
-/// One device inside the fake kernel: its tags, the requests that wait, and its state. Every member is
-/// called with the driver's gate held.
+/// One device inside the fake kernel: its tags, the requests that wait, and its state. Every member
+/// is called with the driver's gate held.
 /// </summary>
 internal sealed class FakeUblkDevice
 {
@@ -368,40 +368,5 @@ internal sealed class FakeUblkDevice
             tag.State = FakeTagState.Ended;
             tag.Queue!.Deliver(tag.Number, FakeErrno.NoDevice, default);
         }
-    }
-}
-
-/// <summary>Where a tag is.</summary>
-internal enum FakeTagState
-{
-    Free,
-    Armed,
-    Busy,
-    Ended,
-    Poisoned,
-}
-
-/// <summary>One tag of the fake kernel.</summary>
-internal sealed class FakeTag(int number)
-{
-    public int Number { get; } = number;
-    public FakeTagState State { get; set; }
-    public int ThreadId { get; set; }
-    public ulong Word { get; set; }
-    public int SlotIndex { get; set; } = -1;
-    public FakeBlockRequest? Request { get; set; }
-    public FakeQueueDriver? Queue { get; set; }
-
-    public void Reset()
-    {
-        if (SlotIndex >= 0 && Request is not null)
-        {
-            Queue!.Table.Remove(SlotIndex, Request);
-        }
-
-        State = FakeTagState.Free;
-        SlotIndex = -1;
-        Request = null;
-        Queue = null;
     }
 }

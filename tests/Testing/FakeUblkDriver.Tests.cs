@@ -75,13 +75,20 @@ public sealed partial class FakeUblkDriver
     public void Inject(FakeCommand command, int result, int skip = 0, int count = 1) =>
         Locked(() =>
         {
-            _injected.Add(new Injected { Command = command, Result = result, Skip = skip, Count = count });
+            _injected.Add(new Injected
+            {
+                Command = command,
+                Result = result,
+                Skip = skip,
+                Count = count,
+            });
             return 0;
         });
 
     /// <summary>Enters a request into a device's block layer.</summary>
     /// <param name="deviceId">Device.</param>
-    /// <param name="operation">READ 0, WRITE 1, FLUSH 2, DISCARD 3, WRITE_ZEROES 5, or any other.</param>
+    /// <param name="operation">READ 0, WRITE 1, FLUSH 2, DISCARD 3, WRITE_ZEROES 5, or any
+    /// other.</param>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length; as it is, without the block layer's splitting.</param>
     /// <param name="flags">Flag bits of the descriptor.</param>
@@ -165,7 +172,9 @@ public sealed partial class FakeUblkDriver
         return 0;
     });
 
-    /// <summary>Kills the server process of every device: handles, mappings and commands go.</summary>
+    /// <summary>
+    /// Kills the server process of every device: handles, mappings and commands go.
+    /// </summary>
     public void KillServer()
     {
         lock (Gate)

@@ -6,10 +6,11 @@ using Ublk.Uring.Native;
 namespace Ublk.Testing;
 
 /// <summary>
-/// The ublk driver in memory, behaving as the kernel of a profile is known to: negotiation, states, tags
-/// and their owners, buffer places, stop, death and recovery. Control commands may be called from any
-/// thread and wait for others up to <see cref="WaitLimit"/>. Requests reach the server when somebody
-/// calls <see cref="Pump"/> on its thread, or by themselves with <see cref="PostsToLoops"/>.
+/// The ublk driver in memory, behaving as the kernel of a profile is known to: negotiation, states,
+/// tags and their owners, buffer places, stop, death and recovery. Control commands may be called
+/// from any thread and wait for others up to <see cref="WaitLimit"/>. Requests reach the server
+/// when somebody calls <see cref="Pump"/> on its thread, or by themselves with <see
+/// cref="PostsToLoops"/>.
 /// </summary>
 public sealed partial class FakeUblkDriver(KernelProfile profile) : IUblkDriver
 {

@@ -12,7 +12,9 @@ public enum FaultAction
     FailAfter,
     /// <summary>Passes the request on after the rule's delay.</summary>
     Delay,
-    /// <summary>Keeps the request from the target until <see cref="FaultTarget.Release"/>.</summary>
+    /// <summary>
+    /// Keeps the request from the target until <see cref="FaultTarget.Release"/>.
+    /// </summary>
     HoldRequest,
     /// <summary>
     /// Carries the request out, but keeps its completion until <see cref="FaultTarget.Release"/>.
@@ -34,7 +36,9 @@ public sealed record FaultRule
     /// <summary>Start of the range that must be touched.</summary>
     public long OffsetBytes { get; init; }
 
-    /// <summary>Length of the range that must be touched; requests without a range match, too.</summary>
+    /// <summary>
+    /// Length of the range that must be touched; requests without a range match, too.
+    /// </summary>
     public long LengthBytes { get; init; } = long.MaxValue;
 
     /// <summary>Matches that pass unharmed before the rule begins.</summary>
@@ -43,7 +47,9 @@ public sealed record FaultRule
     /// <summary>Matches that meet the fault.</summary>
     public int Count { get; init; } = int.MaxValue;
 
-    /// <summary>Outcome of <see cref="FaultAction.Fail"/> and <see cref="FaultAction.FailAfter"/>.</summary>
+    /// <summary>
+    /// Outcome of <see cref="FaultAction.Fail"/> and <see cref="FaultAction.FailAfter"/>.
+    /// </summary>
     public BlockStatus Status { get; init; } = BlockStatus.IoError;
 
     /// <summary>Wait of <see cref="FaultAction.Delay"/>.</summary>
@@ -64,9 +70,9 @@ public sealed record FaultRule
 }
 
 /// <summary>
-/// Puts faults between a frontend and its target: errors, delays, completions that come late or never.
-/// Without a matching rule it is transparent. Everything happens on the target's loop; requests that pass
-/// allocate nothing.
+/// Puts faults between a frontend and its target: errors, delays, completions that come late or
+/// never. Without a matching rule it is transparent. Everything happens on the target's loop;
+/// requests that pass allocate nothing.
 /// </summary>
 public sealed class FaultTarget : IBlockTarget, IBlockCompletion
 {

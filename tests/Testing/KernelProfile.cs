@@ -11,7 +11,9 @@ public enum ShortCommitRule
     RequeuesRest,
 }
 
-/// <summary>One kernel version as the ublk driver's users see it; observed facts, not guesses.</summary>
+/// <summary>
+/// One kernel version as the ublk driver's users see it; observed facts, not guesses.
+/// </summary>
 public sealed record KernelProfile
 {
     /// <summary>Bits the driver switches on by itself, where it has them.</summary>

@@ -4,10 +4,10 @@ using Ublk.Wire.Blocks;
 namespace Ublk.Testing;
 
 /// <summary>
-/// A disk in a byte array that does what the ring would do with a fake device's requests: registered
-/// places are looked up when an operation starts and hold the request until it ends. Completes at once, or
-/// when the test says so; meanwhile it watches that nobody touches the memory it was lent. Used on one
-/// thread.
+/// A disk in a byte array that does what the ring would do with a fake device's requests:
+/// registered places are looked up when an operation starts and hold the request until it ends.
+/// Completes at once, or when the test says so; meanwhile it watches that nobody touches the memory
+/// it was lent. Used on one thread.
 /// </summary>
 public sealed class ModelTarget : IBlockTarget
 {
@@ -18,10 +18,12 @@ public sealed class ModelTarget : IBlockTarget
     /// <summary>Makes a disk of zeros.</summary>
     /// <param name="sizeBytes">Size.</param>
     /// <param name="limits">What it claims to be.</param>
-    /// <param name="driver">Whose requests registered places hold; null when there are none.</param>
+    /// <param name="driver">Whose requests registered places hold; null when there are
+    /// none.</param>
     /// <param name="loop">The loop whose table it is.</param>
     public ModelTarget(
-        long sizeBytes, BlockLimits? limits = null, FakeUblkDriver? driver = null, Loop? loop = null)
+        long sizeBytes, BlockLimits? limits = null, FakeUblkDriver? driver = null,
+        Loop? loop = null)
     {
         Limits = limits ?? new BlockLimits();
         Bytes = new byte[sizeBytes];
@@ -160,7 +162,8 @@ public sealed class ModelTarget : IBlockTarget
         }
     }
 
-    // A place may be empty by now, but it may never hold another request while this one is under way.
+    // A place may be empty by now, but it may never hold another request while this one is under
+    // way.
     private void CheckLoan(in Operation operation)
     {
         IoBuffer buffer = operation.Request.Buffer;

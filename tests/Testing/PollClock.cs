@@ -1,9 +1,9 @@
 namespace Ublk.Testing;
 
 /// <summary>
-/// A clock for code that polls: a short wait moves the clock on by its length and ends at once, a long one
-/// ends when the clock has passed it. So limits of half a minute pass in no time, in order, without a
-/// sleep. Safe from any thread.
+/// A clock for code that polls: a short wait moves the clock on by its length and ends at once, a
+/// long one ends when the clock has passed it. So limits of half a minute pass in no time, in
+/// order, without a sleep. Safe from any thread.
 /// </summary>
 public sealed class PollClock : TimeProvider
 {

@@ -7,8 +7,8 @@ using Xunit;
 namespace Ublk.Tests.Unit.Ublk;
 
 /// <summary>
-/// A loop on its own thread with a fake kernel, and a check that whatever a device took is back. The
-/// clock only moves when somebody polls.
+/// A loop on its own thread with a fake kernel, and a check that whatever a device took is back.
+/// The clock only moves when somebody polls.
 /// </summary>
 internal sealed class DeviceBench : IAsyncDisposable
 {
@@ -70,8 +70,8 @@ internal sealed class DeviceBench : IAsyncDisposable
             MaxWriteZeroesBytes = 1 << 30,
         }, Driver, Loop);
 
-    public Task<UblkDevice> CreateAsync(UblkDeviceOptions? options = null) => UblkDevice.CreateAsync(
-        Driver, Loop, Target, Pool, options ?? Options, Counters, Clock);
+    public Task<UblkDevice> CreateAsync(UblkDeviceOptions? options = null) =>
+        UblkDevice.CreateAsync(Driver, Loop, Target, Pool, options ?? Options, Counters, Clock);
 
     public Task<UblkDevice> RecoverAsync(UblkDeviceOptions? options = null, int id = 0) =>
         UblkDevice.RecoverAsync(

@@ -27,8 +27,8 @@ internal sealed record BenchOptions
 }
 
 /// <summary>
-/// One queue between a fake kernel and a model target, all on the test's thread: nothing moves before
-/// the test pumps.
+/// One queue between a fake kernel and a model target, all on the test's thread: nothing moves
+/// before the test pumps.
 /// </summary>
 internal sealed class QueueBench : IUblkQueueOwner, IDisposable
 {
@@ -112,8 +112,8 @@ internal sealed class QueueBench : IUblkQueueOwner, IDisposable
 
     /// <summary>Enters a request; the queue sees it with the next pump.</summary>
     public FakeBlockRequest Submit(
-        byte operation, long offset = 0, long length = Block, uint flags = 0, byte[]? data = null) =>
-        Driver.Submit(0, operation, offset, length, flags, data);
+        byte operation, long offset = 0, long length = Block, uint flags = 0,
+        byte[]? data = null) => Driver.Submit(0, operation, offset, length, flags, data);
 
     public FakeBlockRequest SubmitWrite(long offset, byte value, int length = Block) =>
         Submit(Write, offset, length, 0, Filled(value, length));

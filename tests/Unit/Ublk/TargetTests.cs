@@ -61,10 +61,7 @@ public sealed class TargetTests : IDisposable
     {
         using ImageTarget target = OpenImage(DirectMode.Auto);
         Assert.Equal(64 * Block, target.SizeBytes);
-        using (FileStream file = new(_path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
-        {
-            file.SetLength(128 * Block);
-        }
+        BlockImage.Resize(_path, 128 * Block);
 
         Assert.Equal(64 * Block, target.SizeBytes);
         Assert.Equal(128 * Block, target.RefreshSize());
@@ -75,10 +72,7 @@ public sealed class TargetTests : IDisposable
     public void AnImageThatShrankFailsWhatIsGone()
     {
         using ImageTarget target = OpenImage(DirectMode.Auto);
-        using (FileStream file = new(_path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
-        {
-            file.SetLength(Block);
-        }
+        BlockImage.Resize(_path, Block);
 
         Assert.Equal(BlockStatus.IoError, Run(target, BlockOperation.Read, 0, 2));
         Assert.Equal(BlockStatus.IoError, Run(target, BlockOperation.Read, 2 * Block, 1));

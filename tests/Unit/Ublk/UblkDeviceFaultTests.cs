@@ -6,7 +6,9 @@ using static Ublk.Tests.Unit.Ublk.QueueBench;
 
 namespace Ublk.Tests.Unit.Ublk;
 
-/// <summary>Every command failing or never answering, at every step; nothing may stay behind.</summary>
+/// <summary>
+/// Every command failing or never answering, at every step; nothing may stay behind.
+/// </summary>
 public sealed class UblkDeviceFaultTests
 {
     private const int TimedOut = -Errno.ETIME;
@@ -44,7 +46,8 @@ public sealed class UblkDeviceFaultTests
 
     [Theory]
     [MemberData(nameof(CreateFailures))]
-    public async Task AFailedCreationLeavesNothingBehind(FakeCommand command, int result, UblkError error)
+    public async Task AFailedCreationLeavesNothingBehind(
+        FakeCommand command, int result, UblkError error)
     {
         await using DeviceBench bench = await DeviceBench.StartAsync();
         bench.Driver.Inject(command, result);
@@ -110,7 +113,8 @@ public sealed class UblkDeviceFaultTests
         old.Driver.KillServer();
         await using DeviceBench next = await DeviceBench.StartAsync();
         old.Driver.Inject(command, result);
-        UblkException failure = await Assert.ThrowsAsync<UblkException>(() => RecoverOnAsync(old, next));
+        UblkException failure = await Assert.ThrowsAsync<UblkException>(
+            () => RecoverOnAsync(old, next));
         Assert.Equal(error, failure.Error);
         Assert.Equal(UblkDeviceState.Quiesced, old.Driver.StateOf(0));
         Assert.Equal(0, old.Driver.OpenHandleCount);
@@ -136,7 +140,8 @@ public sealed class UblkDeviceFaultTests
         UblkDevice device = await bench.CreateAsync();
         bench.Driver.Inject(command, result);
         bool force = command == FakeCommand.Stop;
-        UblkException failure = await Assert.ThrowsAsync<UblkException>(() => device.StopAsync(force));
+        UblkException failure = await Assert.ThrowsAsync<UblkException>(
+            () => device.StopAsync(force));
         Assert.Equal(error, failure.Error);
         Assert.Equal(0, (await bench.RunAsync(Read)).Result);
         await device.StopAsync(force);
@@ -153,8 +158,9 @@ public sealed class UblkDeviceFaultTests
         bench.Driver.Inject(FakeCommand.TryStop, result);
         bench.Driver.Inject(FakeCommand.DeleteAsync, result);
         await device.StopAsync(force: false);
-        Assert.Equal([FakeCommand.TryStop, FakeCommand.Stop, FakeCommand.DeleteAsync, FakeCommand.Delete],
-            bench.Driver.Log.TakeLast(4));
+        FakeCommand[] expected =
+            [FakeCommand.TryStop, FakeCommand.Stop, FakeCommand.DeleteAsync, FakeCommand.Delete];
+        Assert.Equal(expected, bench.Driver.Log.TakeLast(4));
         await bench.AssertNothingLeaksAsync();
     }
 
@@ -183,7 +189,8 @@ public sealed class UblkDeviceFaultTests
         bench.Driver.Submit(0, Flush);
         await bench.WaitAsync(() => bench.Driver.InHandCount(0) == 1);
         bench.Driver.WaitLimit = TimeSpan.Zero;
-        UblkException late = await Assert.ThrowsAsync<UblkException>(() => device.StopAsync(force: true));
+        UblkException late = await Assert.ThrowsAsync<UblkException>(
+            () => device.StopAsync(force: true));
         Assert.Equal(UblkError.TimedOut, late.Error);
         bench.Driver.WaitLimit = TimeSpan.FromSeconds(10);
         await bench.OnLoop(() => bench.Target.CompleteAll());

@@ -135,7 +135,8 @@ public sealed class UblkDeviceTests
     public async Task ARefusedCommitEndsTheDeviceAsFaulted(int depth)
     {
         await using DeviceBench bench = await DeviceBench.StartAsync();
-        UblkDevice device = await bench.CreateAsync(DeviceBench.Options with { QueueDepth = depth });
+        UblkDevice device = await bench.CreateAsync(
+            DeviceBench.Options with { QueueDepth = depth });
         bench.Driver.Inject(FakeCommand.Commit, -Errno.EINVAL, count: 2);
         bench.Driver.Submit(0, Flush);
         Assert.Equal(UblkEnd.Faulted, await device.Ended);
@@ -147,7 +148,11 @@ public sealed class UblkDeviceTests
     {
         await using DeviceBench bench = await DeviceBench.StartAsync();
         UblkDevice device = await bench.CreateAsync(
-            DeviceBench.Options with { RequestTimeout = TimeSpan.FromSeconds(8), UsesAutoBuffers = false });
+            DeviceBench.Options with
+            {
+                RequestTimeout = TimeSpan.FromSeconds(8),
+                UsesAutoBuffers = false,
+            });
         await bench.OnLoop(() => bench.Target.IsManual = true);
         FakeBlockRequest[] writes = [.. Enumerable.Range(0, DeviceBench.Depth).Select(
             i => bench.Driver.Submit(0, Write, i * 4096, 4096))];
@@ -197,7 +202,8 @@ public sealed class UblkDeviceTests
         UblkDeviceOptions wrong = error == UblkError.IdTaken
             ? DeviceBench.Options with { DeviceId = 0 }
             : DeviceBench.Options with { QueueDepth = 4097 };
-        UblkException refused = await Assert.ThrowsAsync<UblkException>(() => bench.CreateAsync(wrong));
+        UblkException refused = await Assert.ThrowsAsync<UblkException>(
+            () => bench.CreateAsync(wrong));
         Assert.Equal(error, refused.Error);
         await device.StopAsync(force: false);
         await bench.AssertNothingLeaksAsync();

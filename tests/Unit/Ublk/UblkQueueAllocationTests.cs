@@ -1,4 +1,3 @@
-using Ublk.Frontend.Ublk;
 using Ublk.Testing;
 using Xunit;
 using static Ublk.Tests.Unit.Ublk.QueueBench;

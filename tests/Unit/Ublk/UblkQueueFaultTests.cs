@@ -50,7 +50,8 @@ public sealed class UblkQueueFaultTests
         Assert.Equal(2, bench.Count(UblkCounter.RefusedCommits));
         Assert.Equal(1, bench.Queue.EndedCount);
         // The fault is told before the end, so that the end is not taken for a stop.
-        Assert.StartsWith("fault: commit of tag 0 was refused", bench.Events[0], StringComparison.Ordinal);
+        Assert.StartsWith(
+            "fault: commit of tag 0 was refused", bench.Events[0], StringComparison.Ordinal);
         Assert.Equal(depth == 1 ? 2 : 1, bench.Events.Count);
     }
 
@@ -82,7 +83,10 @@ public sealed class UblkQueueFaultTests
         FakeBlockRequest first = bench.SubmitWrite(0, 1, 1 << 20);
         FakeBlockRequest large = bench.SubmitWrite(1 << 20, 2, 1 << 20);
         FakeBlockRequest[] small =
-            [.. Enumerable.Range(0, 6).Select(i => bench.SubmitWrite((2 << 20) + i * Block, (byte)i))];
+        [
+            .. Enumerable.Range(0, 6).Select(
+                i => bench.SubmitWrite((2 << 20) + i * Block, (byte)i)),
+        ];
         bench.Pump();
         Assert.Equal(1, bench.Target.InFlightCount);
         Assert.Equal(7, bench.Count(UblkCounter.MemoryWaits));
@@ -326,8 +330,16 @@ public sealed class UblkQueueFaultTests
             Count = 1,
             Status = BlockStatus.NoSpace,
         });
-        target.Add(new FaultRule { Action = FaultAction.HoldCompletion, Operation = BlockOperation.Flush });
-        target.Add(new FaultRule { Action = FaultAction.Never, Operation = BlockOperation.Discard });
+        target.Add(new FaultRule
+        {
+            Action = FaultAction.HoldCompletion,
+            Operation = BlockOperation.Flush,
+        });
+        target.Add(new FaultRule
+        {
+            Action = FaultAction.Never,
+            Operation = BlockOperation.Discard,
+        });
         var log = new CompletionLog();
         target.Submit(Request(BlockOperation.WriteZeroes, 0, 1), log);
         target.Submit(Request(BlockOperation.Flush, 0, 2), log);

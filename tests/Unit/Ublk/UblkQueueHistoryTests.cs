@@ -7,8 +7,8 @@ using Xunit;
 namespace Ublk.Tests.Unit.Ublk;
 
 /// <summary>
-/// Seeded random histories: client requests, completions in any order, errors, refused commits, a full
-/// table, requests that are given up, and a stop at some time.
+/// Seeded random histories: client requests, completions in any order, errors, refused commits, a
+/// full table, requests that are given up, and a stop at some time.
 /// </summary>
 public sealed class UblkQueueHistoryTests
 {
@@ -25,7 +25,8 @@ public sealed class UblkQueueHistoryTests
             int seed = batch * HistoriesPerBatch + i;
             try
             {
-                new History(seed).Run();
+                using var history = new History(seed);
+                history.Run();
             }
             catch (Exception exception)
             {
@@ -34,7 +35,7 @@ public sealed class UblkQueueHistoryTests
         }
     }
 
-    private sealed class History
+    private sealed class History : IDisposable
     {
         private const int RegionBytes = 1 << 16;
         private const int RegionCount = 32;
@@ -68,9 +69,11 @@ public sealed class UblkQueueHistoryTests
             _bench.Target.IsManual = true;
         }
 
+        public void Dispose() => _bench.Dispose();
+
         public void Run()
         {
-            using QueueBench bench = _bench;
+            QueueBench bench = _bench;
             int steps = _random.Next(20, 300);
             for (int step = 0; step < steps; step++)
             {
@@ -195,7 +198,7 @@ public sealed class UblkQueueHistoryTests
                 switch (request.Operation)
                 {
                     case QueueBench.Read:
-                        Assert.True(range.SequenceEqual(request.Data), "a read brought other bytes");
+                        Assert.True(range.SequenceEqual(request.Data), "wrong bytes read");
                         break;
                     case QueueBench.Write:
                         before.CopyTo(range);
@@ -206,14 +209,16 @@ public sealed class UblkQueueHistoryTests
                 }
             }
 
-            // A request that was given up may still change its range, at any time: it is out of the game.
+            // A request that was given up may still change its range, at any time: it is out of
+            // the game.
             _isTaken[region] = request.Result == QueueBench.ETIMEDOUT;
         }
 
         private void Check()
         {
             Assert.Empty(_open);
-            FakeBlockRequest[] served = [.. _all.Where(static request => request.DeliveryCount > 0)];
+            FakeBlockRequest[] served = 
+                [.. _all.Where(static request => request.DeliveryCount > 0)];
             Assert.All(served, static request => Assert.Equal(1, request.DeliveryCount));
             long ends = _bench.Count(UblkCounter.Reads) + _bench.Count(UblkCounter.Writes) +
                 _bench.Count(UblkCounter.Flushes) + _bench.Count(UblkCounter.Discards) +

@@ -40,7 +40,8 @@ public sealed class UblkQueueTests
         Assert.Equal(1, bench.Count(UblkCounter.Discards));
         Assert.Equal(1, bench.Count(UblkCounter.WriteZeroes));
         Assert.Equal(0, bench.Count(UblkCounter.Errors));
-        bool hasAuto = KernelProfile.Of(kernel).Features.HasFlag(UblkFeatures.AutoBufferRegistration);
+        UblkFeatures features = KernelProfile.Of(kernel).Features;
+        bool hasAuto = features.HasFlag(UblkFeatures.AutoBufferRegistration);
         Assert.Equal(hasAuto ? 1 : 0, bench.Count(UblkCounter.ReadsIntoRequest));
         Assert.Equal(hasAuto ? 0 : 1, bench.Count(UblkCounter.ReadsThroughMemory));
         Assert.Equal(1, bench.Count(UblkCounter.WritesFromCopy));
@@ -61,7 +62,8 @@ public sealed class UblkQueueTests
     [Fact]
     public void ATargetThatCannotUseRegisteredPagesGetsMemory()
     {
-        using var bench = new QueueBench(new BenchOptions { IsDirect = false, CopiesWrites = false });
+        using var bench = new QueueBench(
+            new BenchOptions { IsDirect = false, CopiesWrites = false });
         Assert.Equal(0, bench.Run(Write, 0, Block, 0, Filled(3)).Result);
         FakeBlockRequest read = bench.Run(Read);
         Assert.Equal(Filled(3), read.Data);
@@ -75,7 +77,8 @@ public sealed class UblkQueueTests
     [InlineData(0u, BlockRequestFlags.None)]
     [InlineData(1u << 13, BlockRequestFlags.ForceUnitAccess)]
     [InlineData(1u << 15, BlockRequestFlags.NoUnmap)]
-    [InlineData(1u << 13 | 1u << 15 | 1u << 11, BlockRequestFlags.ForceUnitAccess | BlockRequestFlags.NoUnmap)]
+    [InlineData(1u << 13 | 1u << 15 | 1u << 11,
+        BlockRequestFlags.ForceUnitAccess | BlockRequestFlags.NoUnmap)]
     public void FlagsReachTheTarget(uint flags, BlockRequestFlags expected)
     {
         using var bench = new QueueBench();

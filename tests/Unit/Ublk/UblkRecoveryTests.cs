@@ -25,11 +25,13 @@ public sealed class UblkRecoveryTests
         await using DeviceBench next = await DeviceBench.StartAsync();
         var counters = new UblkCounters();
         ModelTarget target = new(1 << 20,
-            new BlockLimits { MaxRequests = 64, ReadsIntoRegistered = true }, bench.Driver, next.Loop);
+            new BlockLimits { MaxRequests = 64, ReadsIntoRegistered = true }, bench.Driver,
+            next.Loop);
         UblkDevice device = await UblkDevice.RecoverAsync(bench.Driver, 0, next.Loop, target,
             next.Pool, DeviceBench.Options, counters, next.Clock);
         await bench.WaitAsync(() => queued.IsDone && writes.All(static write => write.IsDone));
-        Assert.All(writes, static write => Assert.Equal((0, 2), (write.Result, write.DeliveryCount)));
+        Assert.All(writes,
+            static write => Assert.Equal((0, 2), (write.Result, write.DeliveryCount)));
         Assert.Equal(Filled(3), target.Bytes[(3 * 4096)..(4 * 4096)]);
         Assert.Equal(Filled(1), target.Bytes[..4096]);
         Assert.Equal(DeviceBench.Depth, device.Info.QueueDepth);
@@ -116,9 +118,11 @@ public sealed class UblkRecoveryTests
         bench.Driver.KillServer();
         await using DeviceBench next = await DeviceBench.StartAsync();
         ModelTarget target = new(1 << 20,
-            new BlockLimits { MaxRequests = 64, ReadsIntoRegistered = true }, bench.Driver, next.Loop);
+            new BlockLimits { MaxRequests = 64, ReadsIntoRegistered = true }, bench.Driver,
+            next.Loop);
         UblkDevice device = await UblkDevice.RecoverAsync(bench.Driver, 0, next.Loop, target,
-            next.Pool, DeviceBench.Options with { UsesAutoBuffers = false }, next.Counters, next.Clock);
+            next.Pool, DeviceBench.Options with { UsesAutoBuffers = false }, next.Counters,
+            next.Clock);
         Assert.False(device.UsesAutoBuffers);
         await next.OnLoop(() => target.IsManual = true);
         FakeBlockRequest[] reads =
@@ -209,7 +213,8 @@ public sealed class UblkRecoveryTests
         await bench.AssertNothingLeaksAsync();
     }
 
-    private static async Task<FakeBlockRequest[]> DieWithWritesInHandAsync(DeviceBench bench, int count)
+    private static async Task<FakeBlockRequest[]> DieWithWritesInHandAsync(
+        DeviceBench bench, int count)
     {
         await bench.OnLoop(() => bench.Target.IsManual = true);
         FakeBlockRequest[] writes = [.. Enumerable.Range(0, count).Select(
@@ -225,7 +230,8 @@ public sealed class UblkRecoveryTests
     {
         await using DeviceBench next = await DeviceBench.StartAsync();
         ModelTarget target = new(1 << 20,
-            new BlockLimits { MaxRequests = 64, ReadsIntoRegistered = true }, old.Driver, next.Loop);
+            new BlockLimits { MaxRequests = 64, ReadsIntoRegistered = true }, old.Driver,
+            next.Loop);
         UblkDevice device = await UblkDevice.RecoverAsync(old.Driver, 0, next.Loop, target,
             next.Pool, DeviceBench.Options, next.Counters, next.Clock);
         await old.WaitAsync(() => waiting.IsDone);

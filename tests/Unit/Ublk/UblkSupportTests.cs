@@ -142,8 +142,9 @@ public sealed class UblkSupportTests
     {
         for (uint operation = 0; operation < 256; operation++)
         {
-            var descriptor = new UblkIoDescriptor { OperationFlags = operation | 1u << 11 | 1u << 17 };
-            bool isKnown = UblkRequestDecoder.TryDecode(descriptor, out _, out BlockRequestFlags flags);
+            uint word = operation | 1u << 11 | 1u << 17;
+            var descriptor = new UblkIoDescriptor { OperationFlags = word };
+            bool isKnown = UblkRequestDecoder.TryDecode(descriptor, out _, out var flags);
             Assert.Equal(operation is 0 or 1 or 2 or 3 or 5, isKnown);
             Assert.Equal(BlockRequestFlags.None, flags);
         }
