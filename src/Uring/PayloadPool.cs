@@ -144,6 +144,12 @@ public sealed class PayloadPool : IDisposable
     /// <param name="waiter">Called when memory comes back, until it has enough.</param>
     public void Wait(IPayloadWaiter waiter) => _waiters.Enqueue(waiter);
 
+    /// <summary>
+    /// Calls those who stand in line although no memory came back: one of them gave up, and who is behind
+    /// may need less.
+    /// </summary>
+    public void LookAgain() => NotifyWaiters();
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -8,7 +8,11 @@ namespace Ublk.Tests.Guest;
 
 internal static class LifeCycleCases
 {
-    private static readonly UblkDeviceOptions s_options = new() { QueueDepth = 4 };
+    private static readonly UblkDeviceOptions s_options = new()
+    {
+        QueueDepth = 4,
+        RecoveryLimit = TimeSpan.FromSeconds(2),
+    };
 
     public static async Task StopWhileBusyAsync()
     {

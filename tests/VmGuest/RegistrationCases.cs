@@ -76,7 +76,8 @@ internal static class RegistrationCases
     private static async Task<MemoryMapping> OccupyAsync(Bench bench)
     {
         MemoryMapping memory = MemoryMapping.Allocate(4096);
-        int result = await bench.OnLoopAsync(() => bench.Loop.Ring.UpdateBuffer(0, memory.Slice(0, 4096).Address, 4096));
+        int result = await bench.OnLoopAsync(
+            () => bench.Loop.Ring.UpdateBuffer(0, memory.Slice(0, 4096).Address, 4096));
         Bench.Equal(0, result, "occupy place 0");
         return memory;
     }

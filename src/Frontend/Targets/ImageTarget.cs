@@ -97,7 +97,17 @@ public sealed class ImageTarget : IBlockTarget, IRingCompletion
         new(new BlockFile(image, loop, limits.MaxRequests), limits);
 
     /// <inheritdoc/>
-    public long RefreshSize() => _file.Image.RefreshSize();
+    public long RefreshSize()
+    {
+        try
+        {
+            return _file.Image.RefreshSize();
+        }
+        catch (BlockImageException)
+        {
+            return SizeBytes; // An image whose size cannot be read has not grown.
+        }
+    }
 
     /// <inheritdoc/>
     public void Submit(in BlockRequest request, IBlockCompletion completion)

@@ -6,7 +6,8 @@ using Ublk.Uring.Native;
 namespace Ublk.Frontend.Ublk;
 
 /// <summary>
-/// The driver of the running kernel, through <c>/dev/ublk-control</c>. Callable from any thread.
+/// The driver of the running kernel, through <c>/dev/ublk-control</c>. Callable from any thread; commands
+/// that wait for somebody have a ring of their own, so that no other command waits behind them.
 /// </summary>
 public sealed class KernelUblkDriver : IUblkDriver
 {
@@ -25,12 +26,14 @@ public sealed class KernelUblkDriver : IUblkDriver
     private readonly FileHandle _control;
     private readonly ControlRing _ring;
 
+    private readonly TimeProvider _time;
     private readonly TimeSpan _longLimit;
 
     private KernelUblkDriver(FileHandle control, TimeProvider time, TimeSpan longLimit)
     {
         _control = control;
         _ring = new ControlRing(time);
+        _time = time;
         _longLimit = longLimit;
     }
 
@@ -91,17 +94,17 @@ public sealed class KernelUblkDriver : IUblkDriver
 
     /// <inheritdoc/>
     public int Start(int deviceId, int serverPid) =>
-        Execute(UblkAbi.StartDevice, deviceId, (ulong)serverPid, [], _longLimit);
+        ExecuteLong(UblkAbi.StartDevice, deviceId, (ulong)serverPid);
 
     /// <inheritdoc/>
-    public int Stop(int deviceId) => Execute(UblkAbi.StopDevice, deviceId, 0, [], _longLimit);
+    public int Stop(int deviceId) => ExecuteLong(UblkAbi.StopDevice, deviceId, 0);
 
     /// <inheritdoc/>
-    public int TryStop(int deviceId) => Execute(UblkAbi.TryStopDevice, deviceId, 0, [], _longLimit);
+    public int TryStop(int deviceId) => ExecuteLong(UblkAbi.TryStopDevice, deviceId, 0);
 
     /// <inheritdoc/>
-    public int Delete(int deviceId, bool isAsync) => Execute(
-        isAsync ? UblkAbi.DeleteDeviceAsync : UblkAbi.DeleteDevice, deviceId, 0, [], _longLimit);
+    public int Delete(int deviceId, bool isAsync) => ExecuteLong(
+        isAsync ? UblkAbi.DeleteDeviceAsync : UblkAbi.DeleteDevice, deviceId, 0);
 
     /// <inheritdoc/>
     public int UpdateSize(int deviceId, ulong sectors) =>
@@ -117,7 +120,7 @@ public sealed class KernelUblkDriver : IUblkDriver
 
     /// <inheritdoc/>
     public int EndRecovery(int deviceId, int serverPid) =>
-        Execute(UblkAbi.EndUserRecovery, deviceId, (ulong)serverPid, [], _longLimit);
+        ExecuteLong(UblkAbi.EndUserRecovery, deviceId, (ulong)serverPid);
 
     /// <inheritdoc/>
     public int OpenDevice(int deviceId, out IUblkCharDevice? device)
@@ -161,11 +164,21 @@ public sealed class KernelUblkDriver : IUblkDriver
         _control.Dispose();
     }
 
-    private int Execute(
-        uint opcode, int deviceId, ulong data, Span<byte> payload, TimeSpan limit)
+    private int ExecuteLong(uint opcode, int deviceId, ulong data)
     {
-        ulong head = (uint)deviceId | (ulong)UblkAbi.NoQueue << 32 | (ulong)payload.Length << 48;
-        return _ring.Execute(_control, new ControlCommand(opcode, head, data, 0), payload, limit);
+        using var ring = new ControlRing(_time);
+        return ring.Execute(_control, Command(opcode, deviceId, data, 0), [], _longLimit);
+    }
+
+    private int Execute(
+        uint opcode, int deviceId, ulong data, Span<byte> payload, TimeSpan limit) =>
+        _ring.Execute(_control, Command(opcode, deviceId, data, payload.Length), payload, limit);
+
+    private static ControlCommand Command(
+        uint opcode, int deviceId, ulong data, int payloadBytes)
+    {
+        ulong head = (uint)deviceId | (ulong)UblkAbi.NoQueue << 32 | (ulong)payloadBytes << 48;
+        return new ControlCommand(opcode, head, data, 0);
     }
 
     private static Span<byte> Bytes<T>(ref T value) where T : struct =>

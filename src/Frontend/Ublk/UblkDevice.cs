@@ -25,7 +25,6 @@ public sealed class UblkDevice : IUblkQueueOwner
 {
     private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan s_nodeLimit = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan s_recoveryLimit = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(30);
 
     private readonly IUblkDriver _driver;
@@ -108,10 +107,7 @@ public sealed class UblkDevice : IUblkQueueOwner
             Check(driver.SetParameters(device.Id, parameters), $"set the parameters of {device.Id}");
             await device.OpenAsync().ConfigureAwait(false);
             await device.FetchAsync().ConfigureAwait(false);
-            int started = await Task.Run(() => driver.Start(device.Id, Environment.ProcessId))
-                .ConfigureAwait(false);
-            device.ThrowIfFaulted();
-            Check(started, $"start device {device.Id}");
+            await device.GoLiveAsync($"start device {device.Id}", driver.Start).ConfigureAwait(false);
             return device;
         }
         catch
@@ -155,10 +151,8 @@ public sealed class UblkDevice : IUblkQueueOwner
         {
             await device.OpenAsync().ConfigureAwait(false);
             await device.FetchAsync().ConfigureAwait(false);
-            int ended = await Task.Run(() => driver.EndRecovery(deviceId, Environment.ProcessId))
+            await device.GoLiveAsync($"take over device {deviceId}", driver.EndRecovery)
                 .ConfigureAwait(false);
-            device.ThrowIfFaulted();
-            Check(ended, $"take over device {deviceId}");
             return device;
         }
         catch
@@ -356,7 +350,7 @@ public sealed class UblkDevice : IUblkQueueOwner
                 return;
             }
 
-            if (result != -Errno.EBUSY || _time.GetElapsedTime(start) > s_recoveryLimit)
+            if (result != -Errno.EBUSY || _time.GetElapsedTime(start) > _options.RecoveryLimit)
             {
                 Check(result, $"take over device {Id}");
             }
@@ -432,12 +426,17 @@ public sealed class UblkDevice : IUblkQueueOwner
         _ = await Task.Run(() => UblkSupport.Delete(_driver, Id)).ConfigureAwait(false);
     }
 
-    private void ThrowIfFaulted()
+    // The driver waits until every tag is fetched; one that it refused would make it wait for nothing.
+    private async Task GoLiveAsync(string what, Func<int, int, int> command)
     {
+        Task<int> live = Task.Run(() => command(Id, Environment.ProcessId));
+        await Task.WhenAny(live, _ended.Task).ConfigureAwait(false);
         if (Fault is { } fault)
         {
             throw new UblkException(UblkError.Failed, $"device {Id}: {fault}");
         }
+
+        Check(await live.ConfigureAwait(false), what);
     }
 
     [StackTraceHidden]

@@ -30,6 +30,9 @@ public sealed record UblkDeviceOptions
     /// <summary>See <see cref="UblkQueueOptions.RequestTimeout"/>.</summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.Zero;
 
+    /// <summary>How long a take-over waits for the old server's last traces to go.</summary>
+    public TimeSpan RecoveryLimit { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>
     /// Requests the target must take at once: every tag, and as many again where requests can be given
     /// up while the target still has them.

@@ -221,6 +221,11 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             Answer(tag, request.Operation, request.LengthBytes, BlockStatus.TimedOut);
         }
 
+        if (count > 0 && _waiting.Count > 0)
+        {
+            _pool.LookAgain();
+        }
+
         return count;
     }
 

@@ -150,6 +150,12 @@ internal sealed class LocalServer : IAsyncDisposable
     private UblkDeviceOptions ShapeOf(int deviceId, LocalOptions options)
     {
         UblkDeviceInfo info = UblkSupport.Inspect(_driver, deviceId);
+        if (info.State == UblkDeviceState.Live && ServerProcess.IsAlive(info.ServerPid))
+        {
+            throw new UblkException(UblkError.Busy,
+                $"device {deviceId} is served by process {info.ServerPid}");
+        }
+
         return ShapeOf(options) with
         {
             QueueCount = info.QueueCount,

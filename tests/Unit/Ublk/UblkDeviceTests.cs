@@ -183,11 +183,11 @@ public sealed class UblkDeviceTests
     public async Task ALoopWithoutRoomRefusesTheDeviceAtOnce()
     {
         await using DeviceBench bench = await DeviceBench.StartAsync();
-        await Assert.ThrowsAsync<Uring.LoopFullException>(() => bench.CreateAsync(
+        await Assert.ThrowsAsync<global::Ublk.Uring.LoopFullException>(() => bench.CreateAsync(
             DeviceBench.Options with { QueueDepth = 64 }));
         await bench.AssertNothingLeaksAsync();
         await bench.OnLoop(() => bench.Target = bench.NewTarget(1 << 20, 256));
-        await Assert.ThrowsAsync<Uring.LoopFullException>(() => bench.CreateAsync(
+        await Assert.ThrowsAsync<global::Ublk.Uring.LoopFullException>(() => bench.CreateAsync(
             DeviceBench.Options with { QueueDepth = 40, QueueCount = 2 }));
         await bench.AssertNothingLeaksAsync();
     }

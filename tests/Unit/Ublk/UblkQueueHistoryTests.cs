@@ -217,7 +217,7 @@ public sealed class UblkQueueHistoryTests
         private void Check()
         {
             Assert.Empty(_open);
-            FakeBlockRequest[] served = 
+            FakeBlockRequest[] served =
                 [.. _all.Where(static request => request.DeliveryCount > 0)];
             Assert.All(served, static request => Assert.Equal(1, request.DeliveryCount));
             long ends = _bench.Count(UblkCounter.Reads) + _bench.Count(UblkCounter.Writes) +
