@@ -19,16 +19,29 @@ internal static class Program
         root.Subcommands.Add(LocalCommands.Build());
         root.Subcommands.Add(DoctorCommand.Build());
         ParseResult parse = root.Parse(arguments);
-        if (parse.Errors.Count > 0)
+        List<string> complaints = [.. parse.Errors.Select(error => error.Message)];
+        if (UnknownOption(parse) is { } unknown)
+        {
+            complaints = [$"there is no option '{unknown}'"];
+        }
+
+        if (complaints.Count > 0)
         {
             var output = new Output(arguments.Contains(CommandRunner.Json.Name));
-            string errors = string.Join("; ", parse.Errors.Select(error => error.Message));
+            string errors = string.Join("; ", complaints);
             string help = $"qublk {VerbOf(parse)}--help";
             return output.Fail(ExitCode.Usage, $"{errors} (see '{help}')");
         }
 
         return await parse.InvokeAsync().ConfigureAwait(false);
     }
+
+    // The parser hands an option that it does not know to an argument that takes several values.
+    private static string? UnknownOption(ParseResult parse) => parse.Tokens
+        .TakeWhile(token => token.Type != System.CommandLine.Parsing.TokenType.DoubleDash)
+        .Where(token => token.Type == System.CommandLine.Parsing.TokenType.Argument)
+        .Select(token => token.Value)
+        .FirstOrDefault(text => text.Length > 1 && text[0] == '-' && !char.IsAsciiDigit(text[1]));
 
     private static bool Serves(string[] arguments) =>
         arguments is ["local", "attach" or "recover", ..] && !arguments.Contains("--background");

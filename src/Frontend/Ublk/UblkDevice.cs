@@ -12,7 +12,9 @@ public enum UblkEnd
     Stopped,
     /// <summary>The device waits for its next server.</summary>
     Quiesced,
-    /// <summary>The driver refused a command for good; the process should end so that recovery works.</summary>
+    /// <summary>
+    /// The driver refused a command for good; the process should end so that recovery works.
+    /// </summary>
     Faulted,
 }
 

@@ -30,7 +30,7 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
     public DeviceReport Show(int deviceId) =>
         Report(UblkSupport.Inspect(driver, deviceId), withCounters: true);
 
-    /// <summary>From what the user wrote to a device: a number, a node's path, or an attached image.</summary>
+    /// <summary>From what the user wrote: a number, a node's path, or an attached image.</summary>
     /// <exception cref="CommandException">Nothing is known under it.</exception>
     public int Resolve(string text)
     {
