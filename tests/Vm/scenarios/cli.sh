@@ -72,8 +72,7 @@ fi
 say 'SIGTERM while in use leaves the device, a new process takes it over'
 pid=$(field 5 pid)
 kill -TERM "$pid"
-for ((i = 0; i < 1000; i++)); do [[ -d /proc/$pid ]] || break; done
-while [[ -d /proc/$pid ]]; do :; done
+within 20 is_gone "$pid"
 [[ $(field 5 state) == 'waiting for a server' ]] || fail "state: $(field 5 state)"
 (sync && echo more >/mnt/fs/more && sync) &
 writer=$!
@@ -96,9 +95,10 @@ detach 5
 expect_code 5 "$qublk" local show 5
 
 say 'Ctrl-C removes the device'
-"$qublk" local attach "$image" >/tmp/attach.log 2>&1 &
+# A shell's background job ignores the signal unless told otherwise.
+env --default-signal=INT "$qublk" local attach "$image" >/tmp/attach.log 2>&1 &
 server=$!
-until [[ -e /dev/ublkb0 ]] && grep -q serves /tmp/attach.log; do kill -0 "$server"; done
+within 20 grep -q serves /tmp/attach.log
 kill -INT "$server"
 wait "$server" || fail "ended with $?: $(cat /tmp/attach.log)"
 [[ ! -e /dev/ublkb0 ]] || fail 'the device is still there'

@@ -65,6 +65,19 @@ expect_code() {
     [[ $got == "$want" ]] || fail "'$*' ended with $got, not $want: $message"
 }
 
+# within SECONDS COMMAND...: waits until the command succeeds.
+within() {
+    local limit=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < limit)) || fail "not within time: $*"
+        sleep 0.05
+    done
+}
+
+# is_gone PID
+is_gone() { [[ ! -d /proc/$1 ]]; }
+
 # says TEXT: the last expect_code must have said it.
 says() { [[ $message == *"$1"* ]] || fail "expected '$1' in: $message"; }
 
