@@ -154,8 +154,7 @@ internal sealed class Output(bool isJson)
             return;
         }
 
-        Grid grid = new Grid().AddColumn().AddColumn();
-        void Row(string name, string value) => grid.AddRow(name, Markup.Escape(value));
+        static void Row(string name, string value) => Console.Out.WriteLine($"{name,-22} {value}");
         Row("device", device.Path);
         Row("state", device.State);
         Row("serves", device.Image ?? device.Target ?? "-");
@@ -174,7 +173,5 @@ internal sealed class Output(bool isJson)
                 Row(name, value.ToString());
             }
         }
-
-        AnsiConsole.Write(grid);
     }
 }

@@ -15,7 +15,7 @@ say() { printf '%s\n' "--- $*"; }
 
 fail() {
     printf 'FAILED: %s\n' "$*" >&2
-    dmesg | tail -n 30 >&2
+    dmesg | sed '1,/vm: running the command/d' | tail -n 30 >&2
     exit 1
 }
 
