@@ -15,7 +15,7 @@ public sealed class NullTarget : IBlockTarget, IRingCompletion
     private readonly Loop _loop;
     private readonly FileHandle _zero;
     private readonly RingFile _ringFile;
-    private readonly (IBlockCompletion? Completion, ulong Token, int Length)[] _slots;
+    private readonly (IBlockCompletion? Completion, ulong Token, IoBuffer Left)[] _slots;
     private readonly Stack<int> _free;
 
     /// <summary>Makes a target.</summary>
@@ -29,7 +29,7 @@ public sealed class NullTarget : IBlockTarget, IRingCompletion
         SizeBytes = sizeBytes;
         _zero = FileHandle.Open("/dev/zero", FileAccess.Read);
         _ringFile = loop.Files.Register(_zero);
-        _slots = new (IBlockCompletion?, ulong, int)[maxRequests];
+        _slots = new (IBlockCompletion?, ulong, IoBuffer)[maxRequests];
         _free = new Stack<int>(Enumerable.Range(0, maxRequests));
         Limits = new BlockLimits
         {
@@ -61,18 +61,27 @@ public sealed class NullTarget : IBlockTarget, IRingCompletion
         }
 
         int slot = _free.Pop();
-        _slots[slot] = (completion, request.Token, request.Buffer.LengthBytes);
+        _slots[slot] = (completion, request.Token, request.Buffer);
         _loop.Submit(Entries.Read(_ringFile, request.Buffer, 0), this, (ulong)slot);
     }
 
     /// <inheritdoc/>
     void IRingCompletion.OnCompletion(ulong token, int result, CompletionFlags flags)
     {
-        (IBlockCompletion? completion, ulong callerToken, int length) = _slots[(int)token];
+        (IBlockCompletion? completion, ulong callerToken, IoBuffer left) = _slots[(int)token];
+        if (result > 0 && result < left.LengthBytes)
+        {
+            // The device stops early when another task wants the processor.
+            left = left.Slice(result, left.LengthBytes - result);
+            _slots[(int)token].Left = left;
+            _loop.Submit(Entries.Read(_ringFile, left, 0), this, token);
+            return;
+        }
+
         _slots[(int)token] = default;
         _free.Push((int)token);
         completion!.OnBlockCompleted(
-            callerToken, result == length ? BlockStatus.Ok : BlockStatus.IoError);
+            callerToken, result == left.LengthBytes ? BlockStatus.Ok : BlockStatus.IoError);
     }
 
     /// <inheritdoc/>
