@@ -137,6 +137,12 @@ internal sealed class AttachOptions
         Range(_processor, value => value is null or (>= 0 and < 1024), "0 to 1023");
         command.Validators.Add(result =>
         {
+            if (!TryGet(() => result.GetValue(_target), out _) ||
+                !TryGet(() => result.GetValue(_size), out _))
+            {
+                return;
+            }
+
             bool isImage = result.GetValue(_target) == LocalTargetKind.Image;
             bool hasImage = result.GetValue(_images) is { Length: > 0 };
             long size = result.GetValue(_size);
@@ -162,11 +168,26 @@ internal sealed class AttachOptions
     private static void Range<T>(Option<T> option, Func<T?, bool> isValid, string range) =>
         option.Validators.Add(result =>
         {
-            if (!isValid(result.GetValueOrDefault<T>()))
+            if (TryGet(result.GetValueOrDefault<T>, out T? value) && !isValid(value))
             {
                 result.AddError($"{option.Name}: {range}");
             }
         });
+
+    // Asking for a value that could not be read throws; the parser reports that one by itself.
+    private static bool TryGet<T>(Func<T?> read, out T? value)
+    {
+        try
+        {
+            value = read();
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            value = default;
+            return false;
+        }
+    }
 
     private static Option<string> OnOff(string name, string description)
     {
@@ -182,16 +203,6 @@ internal sealed class AttachOptions
     private static Option<long> SizeOption(string name, string description) => new(name)
     {
         Description = description,
-        CustomParser = result =>
-        {
-            string text = result.Tokens[0].Value;
-            if (Sizes.TryParse(text, out long bytes))
-            {
-                return bytes;
-            }
-
-            result.AddError($"{name}: '{text}' is no size; write bytes, or a number with K, M, G or T");
-            return 0;
-        },
+        CustomParser = Sizes.Parse,
     };
 }

@@ -138,7 +138,11 @@ internal static class LocalCommands
 
     private static Command Resize()
     {
-        Argument<long> size = SizeArgument("SIZE", "New size: bytes, or with K, M, G, T");
+        var size = new Argument<long>("SIZE")
+        {
+            Description = "New size: bytes, or with K, M, G, T",
+            CustomParser = Sizes.Parse,
+        };
         var shrink = new Option<bool>("--shrink")
         {
             Description = "Allow a smaller size; what lies behind the new end is lost",
@@ -192,23 +196,6 @@ internal static class LocalCommands
         });
         return command;
     }
-
-    /// <summary>An argument that is a size.</summary>
-    public static Argument<long> SizeArgument(string name, string description) => new(name)
-    {
-        Description = description,
-        CustomParser = result =>
-        {
-            string text = result.Tokens[0].Value;
-            if (Sizes.TryParse(text, out long bytes))
-            {
-                return bytes;
-            }
-
-            result.AddError($"'{text}' is no size; write bytes, or a number with K, M, G or T");
-            return 0;
-        },
-    };
 
     private static Task<int> Offline(Func<LocalOperations, ExitCode> body)
     {

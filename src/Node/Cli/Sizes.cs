@@ -1,3 +1,5 @@
+using System.CommandLine.Parsing;
+
 namespace Ublk.Node.Cli;
 
 /// <summary>Sizes as people write them: 512, 64K, 10G, 1.5T; powers of 1024.</summary>
@@ -40,6 +42,18 @@ internal static class Sizes
 
         bytes = (long)value;
         return true;
+    }
+
+    /// <summary>Parser of options and arguments that are sizes.</summary>
+    public static long Parse(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        if (!TryParse(text, out long bytes))
+        {
+            result.AddError($"'{text}' is no size; write bytes, or a number with K, M, G or T");
+        }
+
+        return bytes;
     }
 
     /// <summary>A size for people: the largest unit, one decimal where it is not whole.</summary>

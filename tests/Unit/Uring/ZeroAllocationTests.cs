@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Time.Testing;
+using Ublk.Testing;
 using Ublk.Uring;
 using Ublk.Uring.Abi;
 using Ublk.Uring.Native;
@@ -110,18 +111,13 @@ public sealed class ZeroAllocationTests
 
     private static void AssertNone(Action round, int rounds = Rounds)
     {
-        for (int i = 0; i < Math.Min(rounds, 2000); i++)
+        long bytes = Allocation.Steady(() =>
         {
-            round();
-        }
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < rounds; i++)
-        {
-            round();
-        }
-
-        long bytes = GC.GetAllocatedBytesForCurrentThread() - before;
+            for (int i = 0; i < rounds; i++)
+            {
+                round();
+            }
+        });
         Assert.True(bytes == 0, $"{bytes} bytes in {rounds} rounds");
     }
 

@@ -14,6 +14,10 @@ expect_code 2 "$qublk" local attach
 says 'name the image'
 expect_code 2 "$qublk" local attach "$image" --depth 0
 expect_code 2 "$qublk" local attach "$image" --no-such-option
+expect_code 2 "$qublk" local attach "$image" --depth many
+expect_code 2 "$qublk" local attach "$image" --target tape
+expect_code 2 "$qublk" local attach --target null --size 1.5X
+says 'is no size'
 expect_code 2 "$qublk" local attach "$image" --target null
 expect_code 5 "$qublk" local attach /mnt/store/missing.img
 says 'truncate -s'
