@@ -137,15 +137,14 @@ internal sealed class AttachOptions
         Range(_processor, value => value is null or (>= 0 and < 1024), "0 to 1023");
         command.Validators.Add(result =>
         {
-            if (!TryGet(() => result.GetValue(_target), out _) ||
-                !TryGet(() => result.GetValue(_size), out _))
+            if (!TryGet(() => result.GetValue(_target), out LocalTargetKind target) ||
+                !TryGet(() => result.GetValue(_size), out long size))
             {
                 return;
             }
 
-            bool isImage = result.GetValue(_target) == LocalTargetKind.Image;
+            bool isImage = target == LocalTargetKind.Image;
             bool hasImage = result.GetValue(_images) is { Length: > 0 };
-            long size = result.GetValue(_size);
             if (isImage && !hasImage)
             {
                 result.AddError("name the image to serve");

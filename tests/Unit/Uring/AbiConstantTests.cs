@@ -202,14 +202,15 @@ public sealed partial class AbiConstantTests
 
     private static readonly Assembly[] s_assemblies = [typeof(Loop).Assembly, typeof(UblkAbi).Assembly];
 
-    public static TheoryData<string> Types => [.. Parse().Keys];
+    public static TheoryData<string> Types => [.. AbiMap.Parse(Map).Keys];
 
     [Theory]
     [MemberData(nameof(Types))]
     public void HasTheValueOfC(string name)
     {
         AbiFacts facts = AbiFacts.Load();
-        (bool isPart, Dictionary<string, string> members) = Parse()[name];
+        (string? remark, Dictionary<string, string> members) = AbiMap.Parse(Map)[name];
+        bool isPart = remark is not null;
         Type type = Assert.Single(s_assemblies.SelectMany(assembly => assembly.GetTypes()),
             type => type.Name == name);
         foreach (FieldInfo constant in AbiFacts.ConstantsOf(type))
@@ -268,7 +269,7 @@ public sealed partial class AbiConstantTests
     [Fact]
     public void EveryEnumOfTheAbiFilesIsCompared()
     {
-        Dictionary<string, (bool, Dictionary<string, string>)> map = Parse();
+        Dictionary<string, (string?, Dictionary<string, string>)> map = AbiMap.Parse(Map);
         foreach (string file in Repository.Files.Where(file =>
             file.StartsWith("src/Uring/Abi/", StringComparison.Ordinal) ||
             file == "src/Frontend/Ublk/UblkAbi.cs"))
@@ -283,25 +284,4 @@ public sealed partial class AbiConstantTests
 
     [GeneratedRegex(@"(?:public|internal|private) enum (\w+)")]
     private static partial Regex EnumName();
-
-    private static Dictionary<string, (bool IsPart, Dictionary<string, string> Members)> Parse()
-    {
-        var map = new Dictionary<string, (bool, Dictionary<string, string>)>(StringComparer.Ordinal);
-        Dictionary<string, string> members = [];
-        foreach (string line in Map.Split('\n'))
-        {
-            string[] words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            if (line.StartsWith(' '))
-            {
-                members.Add(words[0], words[1]);
-            }
-            else
-            {
-                members = new Dictionary<string, string>(StringComparer.Ordinal);
-                map.Add(words[0], (words.Length > 1, members));
-            }
-        }
-
-        return map;
-    }
 }

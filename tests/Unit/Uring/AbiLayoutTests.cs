@@ -147,14 +147,15 @@ public sealed class AbiLayoutTests
 
     private static readonly Assembly[] s_assemblies = [typeof(Loop).Assembly, typeof(UblkAbi).Assembly];
 
-    public static TheoryData<string> Structures => [.. Parse().Keys];
+    public static TheoryData<string> Structures => [.. AbiMap.Parse(Map).Keys];
 
     [Theory]
     [MemberData(nameof(Structures))]
     public void LiesAsInC(string name)
     {
         AbiFacts facts = AbiFacts.Load();
-        (string structure, Dictionary<string, string> members) = Parse()[name];
+        (string? structure, Dictionary<string, string> members) = AbiMap.Parse(Map)[name];
+        Assert.NotNull(structure);
         Type type = Assert.Single(ExplicitStructures(), type => type.Name == name);
         Assert.Equal(facts.Size(structure), new BigInteger(AbiFacts.SizeOf(type)));
         foreach (FieldInfo field in AbiFacts.FieldsOf(type))
@@ -173,7 +174,7 @@ public sealed class AbiLayoutTests
     [Fact]
     public void EveryExplicitStructureIsCompared()
     {
-        Dictionary<string, (string, Dictionary<string, string>)> map = Parse();
+        Dictionary<string, (string?, Dictionary<string, string>)> map = AbiMap.Parse(Map);
         foreach (Type type in ExplicitStructures())
         {
             Assert.True(map.ContainsKey(type.Name),
@@ -185,25 +186,4 @@ public sealed class AbiLayoutTests
         .SelectMany(assembly => assembly.GetTypes())
         .Where(type => type.StructLayoutAttribute?.Value == LayoutKind.Explicit)
         .Where(type => !type.FullName!.StartsWith('<')); // The compiler's own, for constant data.
-
-    private static Dictionary<string, (string Structure, Dictionary<string, string> Members)> Parse()
-    {
-        var map = new Dictionary<string, (string, Dictionary<string, string>)>(StringComparer.Ordinal);
-        Dictionary<string, string> members = [];
-        foreach (string line in Map.Split('\n'))
-        {
-            string[] words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            if (line.StartsWith(' '))
-            {
-                members.Add(words[0], words[1]);
-            }
-            else
-            {
-                members = new Dictionary<string, string>(StringComparer.Ordinal);
-                map.Add(words[0], (words[1], members));
-            }
-        }
-
-        return map;
-    }
 }
