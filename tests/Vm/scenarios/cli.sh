@@ -120,7 +120,7 @@ for options in '--write-copy off' '--auto-buffers off' '--direct off' '--block-s
     dev=$(attach "$image" $options)
     run_fio --name="path" --filename="$dev" --ioengine=libaio --direct=1 --iodepth=16 \
         --rw=randwrite --bsrange=4k-128k --blockalign=4k --norandommap --serialize_overlap=1 \
-        --size=64M --io_size=16M --verify=crc32c --verify_fatal=1 --verify_backlog=32
+        --size=64M --io_size=16M --verify=xxhash --verify_fatal=1 --verify_backlog=32
     [[ $(field "$dev" errors) == 0 ]] || fail "$options: errors"
     detach "$dev"
 done
@@ -155,7 +155,7 @@ detach "$dev"
 say 'a memory disk'
 dev=$(attach --target memory --size 64M)
 run_fio --name=memory --filename="$dev" --ioengine=libaio --direct=1 --iodepth=16 --rw=randwrite \
-    --bs=8k --size=16M --verify=crc32c --verify_fatal=1
+    --bs=8k --size=16M --verify=xxhash --verify_fatal=1
 detach "$dev"
 [[ -z $(pgrep -x qublk || true) ]] || fail 'a serving process is left'
 [[ -z $(ls /run/qublk/local) ]] || fail "left in /run/qublk/local: $(ls /run/qublk/local)"

@@ -17,7 +17,7 @@ for depth in 1 8 32 128; do
     # back by fio itself, because a checksum of two writes at once has no right value.
     run_fio --name=mix --filename="$dev" --ioengine=libaio --direct=1 --iodepth="$depth" \
         --rw=randwrite --bsrange=512-1M --bs_unaligned=0 --blockalign=512 --norandommap \
-        --serialize_overlap=1 --verify=crc32c --verify_backlog=64 --verify_fatal=1 \
+        --serialize_overlap=1 --verify=xxhash --verify_backlog=64 --verify_fatal=1 \
         --size=512M --io_size="$amount"
     say "depth $depth: $amount written and verified"
 done
@@ -31,7 +31,7 @@ cmp -n $((16 << 20)) "$dev" "$image" || fail 'device and image differ'
 say 'overlapping writes: device and image are equal'
 
 run_fio --name=trim --filename="$dev" --ioengine=libaio --direct=1 --iodepth=32 \
-    --rw=trimwrite --bs=64k --size=128M --verify=crc32c --verify_fatal=1
+    --rw=trimwrite --bs=64k --size=128M --verify=xxhash --verify_fatal=1
 blkdiscard -o $((64 << 20)) -l $((64 << 20)) "$dev"
 cmp -n $((64 << 20)) -i $((64 << 20)):0 "$dev" /dev/zero || fail 'discarded range is not zero'
 blkdiscard -z -o $((8 << 20)) -l $((1 << 20)) "$dev"

@@ -17,7 +17,7 @@ for fs in ext4 xfs btrfs; do
     for depth in 1 8 32 128; do
         run_fio --name="d$depth" --directory=/mnt/fs --ioengine=libaio --direct=1 \
             --iodepth="$depth" --rw=randwrite --bsrange=4k-1M --blockalign=4k --norandommap \
-            --serialize_overlap=1 --verify=crc32c --verify_backlog=64 --verify_fatal=1 \
+            --serialize_overlap=1 --verify=xxhash --verify_backlog=64 --verify_fatal=1 \
             --size=128M --io_size="$amount"
     done
     umount /mnt/fs

@@ -17,7 +17,7 @@ mkdir -p /mnt/fs
 mount "$dev" /mnt/fs
 cp -r /usr/include/linux /mnt/fs/tree
 run_fio --name=file --directory=/mnt/fs --ioengine=libaio --direct=1 --iodepth=16 --rw=randwrite \
-    --bsrange=4k-128k --size=32M --verify=crc32c --verify_fatal=1
+    --bsrange=4k-128k --size=32M --verify=xxhash --verify_fatal=1
 tree_sums /mnt/fs/tree >/tmp/want.sums
 
 kill -9 "$(field "$dev" pid)"

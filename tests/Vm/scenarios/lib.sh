@@ -24,9 +24,9 @@ trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 # pick SMOKE FULL: the count for this run.
 pick() { if [[ $full == 1 ]]; then echo "$2"; else echo "$1"; fi; }
 
-# make_store [FS]: a filesystem for images on the first scratch disk.
+# make_store [FS] [MOUNT OPTIONS]: a filesystem for images on the first scratch disk.
 make_store() {
-    local fs=${1:-ext4}
+    local fs=${1:-ext4} options=${2:-defaults}
     case $fs in
         ext4) mkfs.ext4 -q -F /dev/vda ;;
         *)
@@ -35,7 +35,7 @@ make_store() {
             ;;
     esac
     mkdir -p "$store"
-    mount -t "$fs" /dev/vda "$store"
+    mount -t "$fs" -o "$options" /dev/vda "$store"
 }
 
 # new_image NAME SIZE: prints the path of a new image.

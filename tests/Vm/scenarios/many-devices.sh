@@ -22,7 +22,7 @@ for d in "${shared[@]}" "$own1" "$own2"; do
     jobs+=(--name="job$(number "$d")" --filename="$d")
 done
 run_fio --ioengine=libaio --direct=1 --iodepth=16 --rw=randwrite --bsrange=512-256k \
-    --blockalign=512 --norandommap --serialize_overlap=1 --verify=crc32c --verify_backlog=32 \
+    --blockalign=512 --norandommap --serialize_overlap=1 --verify=xxhash --verify_backlog=32 \
     --verify_fatal=1 --size=128M --io_size="$amount" "${jobs[@]}"
 say 'five devices verified'
 
@@ -30,7 +30,7 @@ say 'five devices verified'
 detach "${shared[1]}"
 [[ ! -e ${shared[1]} ]] || fail "${shared[1]} is still there"
 run_fio --name=rest --filename="${shared[0]}" --ioengine=libaio --direct=1 --iodepth=16 \
-    --rw=randwrite --bs=4k --size=8M --verify=crc32c --verify_fatal=1
+    --rw=randwrite --bs=4k --size=8M --verify=xxhash --verify_fatal=1
 for d in "${shared[0]}" "${shared[2]}" "$own1" "$own2"; do
     [[ $(field "$d" errors) == 0 ]] || fail "$d counted errors"
     detach "$d"

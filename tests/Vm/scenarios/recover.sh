@@ -19,7 +19,7 @@ mount "$dev" /mnt/fs
 load() {
     while [[ ! -e /tmp/stop ]]; do
         fio --name=load --directory=/mnt/fs --ioengine=libaio --direct=1 --iodepth=16 \
-            --rw=randwrite --bsrange=4k-64k --size=32M --io_size=24M --numjobs=2 --verify=crc32c \
+            --rw=randwrite --bsrange=4k-64k --size=32M --io_size=24M --numjobs=2 --verify=xxhash \
             --verify_backlog=32 --verify_fatal=1 --verify_state_save=0 --randseed="$seed" \
             --output=/tmp/load.log || return 1
     done
