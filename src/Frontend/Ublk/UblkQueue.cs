@@ -33,10 +33,9 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     private readonly IUblkQueueOwner _owner;
     private readonly TimeProvider _time;
     private readonly Tag[] _tags;
-    private readonly Request[] _requests;
+    private readonly SlotTable<Request> _requests;
     private readonly Queue<int> _waiting;
     private readonly long _timeoutTicks;
-    private int _freeRequest;
     private int _givenUpCount;
     private bool _isInLine;
 
@@ -75,12 +74,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
 
         // One slot per tag, and as many again for requests that were given up but are still with the
         // target.
-        _requests = new Request[2 * options.Depth];
-        for (int i = 0; i < _requests.Length; i++)
-        {
-            _requests[i].Next = i + 1 < _requests.Length ? i + 1 : None;
-        }
-
+        _requests = new SlotTable<Request>(2 * options.Depth, "requests of a queue");
         driver.Sink = this;
     }
 
@@ -130,13 +124,12 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     /// <inheritdoc/>
     public void OnBlockCompleted(ulong token, BlockStatus status)
     {
-        int slot = (int)(uint)token;
-        ref Request request = ref _requests[slot];
-        if (!request.IsActive || request.Generation != (uint)(token >> 32))
+        if (!_requests.TryFind(token, out int slot))
         {
             throw new UnreachableException($"request {token:x} was completed twice");
         }
 
+        ref Request request = ref _requests[slot];
         int tag = request.Tag;
         if (tag == None)
         {
@@ -163,14 +156,10 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         while (_waiting.TryPeek(out int slot))
         {
             ref Request request = ref _requests[slot];
-            if (!request.IsActive || request.Tag == None)
+            if (request.Tag == None)
             {
                 _waiting.Dequeue(); // Given up while it waited.
-                if (request.IsActive)
-                {
-                    ReleaseGivenUp(slot);
-                }
-
+                ReleaseGivenUp(slot);
                 continue;
             }
 
@@ -327,11 +316,9 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     private void Submit(int slot, in IoBuffer buffer)
     {
         ref Request request = ref _requests[slot];
-        ulong token = (ulong)request.Generation << 32 | (uint)slot;
-        long length = request.RangeBytes;
         _target.Submit(
-            new BlockRequest(
-                request.Operation, request.Flags, request.OffsetBytes, length, buffer, token),
+            new BlockRequest(request.Operation, request.Flags, request.OffsetBytes,
+                request.RangeBytes, buffer, _requests.IdOf(slot)),
             this);
     }
 
@@ -425,12 +412,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     private int Take(
         int tag, BlockOperation operation, BlockRequestFlags flags, long offset, long length)
     {
-        int slot = _freeRequest;
-        ref Request request = ref _requests[slot];
-        _freeRequest = request.Next;
-        request.Generation++;
-        request.IsActive = true;
-        request.HasMemory = false;
+        ref Request request = ref _requests.Rent(out int slot);
         request.HeldIndex = NoBufferIndex;
         request.Tag = tag;
         request.Operation = operation;
@@ -444,15 +426,12 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
 
     private void Release(int slot)
     {
-        ref Request request = ref _requests[slot];
-        request.IsActive = false;
-        request.Next = _freeRequest;
-        _freeRequest = slot;
+        Request request = _requests[slot];
+        _requests.Return(slot);
         ReturnIndex(request.HeldIndex);
         if (request.HasMemory)
         {
-            request.HasMemory = false;
-            _pool.Return(request.Memory);
+            _pool.Return(request.Memory); // Last: who waits for memory goes on inside.
         }
     }
 
@@ -523,9 +502,6 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     private struct Request
     {
         public int Tag;
-        public int Next;
-        public uint Generation;
-        public bool IsActive;
         public bool HasMemory;
         public ushort HeldIndex;
         public BlockOperation Operation;
