@@ -1,4 +1,5 @@
 using Ublk.Uring.Native;
+using Ublk.Wire.Blocks;
 
 namespace Ublk.Frontend.Ublk;
 
@@ -105,6 +106,35 @@ public sealed class UblkCounters : IDisposable
         var values = new long[Enum.GetValues<UblkCounter>().Length];
         Buffer.BlockCopy(bytes, sizeof(long), values, 0, values.Length * sizeof(long));
         return values;
+    }
+
+    /// <summary>Counts a request that was answered.</summary>
+    /// <param name="operation">What it was.</param>
+    /// <param name="lengthBytes">Its payload.</param>
+    /// <param name="status">How it ended.</param>
+    internal void CountEnd(BlockOperation operation, int lengthBytes, BlockStatus status)
+    {
+        this[UblkCounter.LoopAllocatedBytes] = GC.GetAllocatedBytesForCurrentThread();
+        this[operation switch
+        {
+            BlockOperation.Read => UblkCounter.Reads,
+            BlockOperation.Write => UblkCounter.Writes,
+            BlockOperation.Flush => UblkCounter.Flushes,
+            BlockOperation.Discard => UblkCounter.Discards,
+            _ => UblkCounter.WriteZeroes,
+        }]++;
+        if (status != BlockStatus.Ok)
+        {
+            this[UblkCounter.Errors]++;
+        }
+        else if (operation == BlockOperation.Read)
+        {
+            this[UblkCounter.ReadBytes] += lengthBytes;
+        }
+        else if (operation == BlockOperation.Write)
+        {
+            this[UblkCounter.WriteBytes] += lengthBytes;
+        }
     }
 
     /// <inheritdoc/>
