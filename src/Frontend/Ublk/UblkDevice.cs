@@ -13,7 +13,6 @@ namespace Ublk.Frontend.Ublk;
 /// </summary>
 public sealed class UblkDevice
 {
-    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan s_nodeLimit = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(30);
 
@@ -172,16 +171,12 @@ public sealed class UblkDevice
         int result = await Task.Run(() => _driver.Quiesce(Id, s_drainLimit)).ConfigureAwait(false);
         _queues.IsQuiescing = result >= 0;
         Check(result, $"quiesce device {Id}");
-        long start = _time.GetTimestamp();
         // With every tag busy the driver says nothing, so we count ourselves.
-        while (await _queues.InFlightAsync().ConfigureAwait(false) > 0)
+        int inFlight = await Polling.AskAsync(
+            _queues.InFlightAsync, static count => count > 0, s_drainLimit, _time).ConfigureAwait(false);
+        if (inFlight > 0)
         {
-            if (_time.GetElapsedTime(start) > s_drainLimit)
-            {
-                return false;
-            }
-
-            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
+            return false;
         }
 
         _queues.EndQuiesced();
@@ -234,23 +229,11 @@ public sealed class UblkDevice
     // The node may appear late, and after a kill the old opener may still be on its way out.
     private async Task OpenAsync()
     {
-        long start = _time.GetTimestamp();
-        while (true)
-        {
-            int result = _driver.OpenDevice(Id, out _charDevice);
-            if (_charDevice is not null)
-            {
-                return;
-            }
-
-            bool mayPass = result is -Errno.ENOENT or -Errno.EBUSY;
-            if (!mayPass || _time.GetElapsedTime(start) > s_nodeLimit)
-            {
-                Check(result, $"open {KernelUblkDriver.CharPath(Id)}");
-            }
-
-            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
-        }
+        int result = await Polling.AskAsync(
+            () => _driver.OpenDevice(Id, out _charDevice),
+            static result => result is -Errno.ENOENT or -Errno.EBUSY, s_nodeLimit, _time)
+            .ConfigureAwait(false);
+        Check(result, $"open {KernelUblkDriver.CharPath(Id)}");
     }
 
     private Task FetchAsync()
@@ -269,24 +252,13 @@ public sealed class UblkDevice
             options, driver, _target, _pool, table, Counters, _queues, _time));
     }
 
+    // The driver says busy until the old server is entirely gone.
     private async Task StartRecoveryAsync()
     {
-        long start = _time.GetTimestamp();
-        while (true)
-        {
-            int result = _driver.StartRecovery(Id);
-            if (result == 0)
-            {
-                return;
-            }
-
-            if (result != -Errno.EBUSY || _time.GetElapsedTime(start) > _options.RecoveryLimit)
-            {
-                Check(result, $"take over device {Id}");
-            }
-
-            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
-        }
+        int result = await Polling.AskAsync(
+            () => _driver.StartRecovery(Id), static result => result == -Errno.EBUSY,
+            _options.RecoveryLimit, _time).ConfigureAwait(false);
+        Check(result, $"take over device {Id}");
     }
 
     private async Task DrainAsync(TimeSpan limit)
