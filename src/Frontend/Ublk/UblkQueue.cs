@@ -178,7 +178,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
         ref Tag entry = ref _tags[tag];
         entry.State = TagState.Serving;
         InFlightCount++;
-        _counters[UblkCounter.InFlight]++;
+        _counters.CountArrival();
 
         if (!UblkRequestDecoder.TryDecode(descriptor, out BlockOperation operation, out var flags))
         {
@@ -257,8 +257,8 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
         entry.State = TagState.Fetching;
         entry.Result = result;
         InFlightCount--;
-        _counters[UblkCounter.InFlight]--;
         SendCommit(tag);
+        _counters.CountDeparture();
     }
 
     // The old place in the table is free again when the kernel sees this commit, so the next request
