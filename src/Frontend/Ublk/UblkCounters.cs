@@ -46,6 +46,11 @@ public enum UblkCounter
     /// old.
     /// </summary>
     LoopAllocatedBytes,
+    /// <summary>
+    /// Places of the buffer table now out of use until the device is closed: the driver refused the commit
+    /// of the request that has its pages there, for good.
+    /// </summary>
+    WithheldPlaces,
 }
 
 /// <summary>

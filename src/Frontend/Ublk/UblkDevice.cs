@@ -9,7 +9,8 @@ namespace Ublk.Frontend.Ublk;
 /// One ublk device that this process serves: made new or taken over, then stopped or left for the next
 /// server. Control commands block, so its methods run on the thread pool; the queues run on the loop, see
 /// <see cref="UblkQueueSet"/>.
-/// Release order: stop, all tags back, descriptors unmapped, character device closed, deleted.
+/// Release order: stop, all tags back, descriptors unmapped, character device closed, places of the buffer
+/// table that waited for that returned, deleted.
 /// </summary>
 public sealed class UblkDevice
 {
@@ -275,6 +276,7 @@ public sealed class UblkDevice
         await _queues.LeaveAsync().ConfigureAwait(false);
         _charDevice?.Dispose();
         _charDevice = null;
+        await _queues.ReturnWithheldPlacesAsync().ConfigureAwait(false);
     }
 
     // A device that never went live: whatever exists of it is removed; the first error is the one told.

@@ -19,6 +19,9 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
     /// <summary>Beyond this sector a start in bytes does not fit 63 bits.</summary>
     private const ulong MaxStartSector = long.MaxValue >> UblkAbi.SectorShift;
 
+    /// <summary>The token of no request.</summary>
+    private const ulong NoRequest = 0;
+
     private readonly UblkQueueOptions _options;
     private readonly IUblkQueueDriver _driver;
     private readonly IBlockTarget _target;
@@ -55,7 +58,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
         _time = time;
         _timeoutTicks = (long)(options.RequestTimeout.TotalSeconds * time.TimestampFrequency);
         _tags = new Tag[options.Depth];
-        _places = new UblkBufferPlaces(options, table);
+        _places = new UblkBufferPlaces(options, table, counters);
         _requests = new UblkRequestSlots(options.Depth, _places, pool);
         _payloads =
             new UblkPayloads(options, driver, target.Limits, pool, _requests, counters, this);
@@ -94,6 +97,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
             case 0:
                 entry.CommitAttempts = 0;
                 entry.WasDelivered = true;
+                entry.GivenUp = NoRequest;
                 Accept(tag);
                 break;
             case -Errno.ENODEV:
@@ -158,6 +162,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
             // The target may still use the request's place in the table, so it is not given to another
             // request before the target is done. The kernel empties it at the commit.
             _requests.GiveUp(entry.Request, entry.Place);
+            entry.GivenUp = _requests.TokenOf(entry.Request);
             entry.Place = UblkBufferPlaces.None;
             _counters[UblkCounter.Timeouts]++;
             count++;
@@ -171,6 +176,12 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
 
         return count;
     }
+
+    /// <summary>
+    /// The device is closed, and nothing of its requests is left in the kernel: places that were kept back
+    /// for that return to the loop's table.
+    /// </summary>
+    public void ReturnWithheldPlaces() => _places.Close();
 
     private void Accept(int tag)
     {
@@ -261,13 +272,16 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
         _counters.CountDeparture();
     }
 
-    // The old place in the table is free again when the kernel sees this commit, so the next request
-    // may use it or any other.
+    // The tag's place in the table is empty again when the kernel takes this commit, so the next request
+    // may have it. Until then it stays the tag's: a commit that is refused leaves the old pages in it.
     private void SendCommit(int tag)
     {
         ref Tag entry = ref _tags[tag];
-        _places.Return(entry.Place);
-        entry.Place = _places.Rent();
+        if (entry.Place == UblkBufferPlaces.None)
+        {
+            entry.Place = _places.Rent();
+        }
+
         entry.CommitAttempts++;
         _driver.Commit(tag, entry.Result, _places.Word(entry.Place));
     }
@@ -291,7 +305,22 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
 
         // Told first: the end of the last tag must not look like a stop.
         _owner.OnQueueFault($"commit of tag {tag} was refused: {Errno.Describe(result)}");
+        WithholdPlace(ref entry);
         End(tag);
+    }
+
+    // The request, and with it its pages, stays with the kernel. One that was given up has them at the
+    // place it took along; the one its tag has now is empty.
+    private void WithholdPlace(ref Tag entry)
+    {
+        if (entry.GivenUp != NoRequest)
+        {
+            _requests.WithholdPlace(entry.GivenUp);
+            return;
+        }
+
+        _places.Withhold(entry.Place);
+        entry.Place = UblkBufferPlaces.None;
     }
 
     private void End(int tag)
@@ -338,5 +367,8 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
         public int Request;
         public int Result;
         public int CommitAttempts;
+
+        /// <summary>Token of the request that the last commit answered because it was given up.</summary>
+        public ulong GivenUp;
     }
 }

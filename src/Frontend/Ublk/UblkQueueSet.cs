@@ -31,6 +31,7 @@ internal sealed class UblkQueueSet : IUblkQueueOwner
     private LoopTimer? _watchdog;
     private int _endedCount;
     private bool _hasFetched;
+    private bool _hasReturned;
     private volatile bool _isQuiescing;
 
     /// <summary>A set without queues.</summary>
@@ -129,6 +130,25 @@ internal sealed class UblkQueueSet : IUblkQueueOwner
             }
 
             _drivers.Clear();
+            return true;
+        }).ConfigureAwait(false);
+    }
+
+    /// <summary>Gives back what was kept until the device was closed, which it is now.</summary>
+    public async Task ReturnWithheldPlacesAsync()
+    {
+        if (_queues.Count == 0 || _hasReturned)
+        {
+            return;
+        }
+
+        _hasReturned = await _loop.InvokeAsync(() =>
+        {
+            foreach (UblkQueue queue in _queues)
+            {
+                queue.ReturnWithheldPlaces();
+            }
+
             return true;
         }).ConfigureAwait(false);
     }

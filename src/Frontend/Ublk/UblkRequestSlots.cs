@@ -24,6 +24,9 @@ internal struct UblkRequest
     /// <summary>The place that a target may still use although the request was given up.</summary>
     public ushort HeldPlace;
 
+    /// <summary>The kernel keeps that place, whatever the target does.</summary>
+    public bool IsPlaceWithheld;
+
     /// <summary>Length of a payload; discards may be longer than an int holds.</summary>
     public readonly int LengthBytes => (int)Math.Min(RangeBytes, int.MaxValue);
 
@@ -101,6 +104,20 @@ internal sealed class UblkRequestSlots
         _givenUpCount++;
     }
 
+    /// <summary>
+    /// The kernel never took the answer to a request that was given up, so its place stays occupied when
+    /// the target is done. Where the target was done already, between the answer and its refusal, the place
+    /// has been given back: who gets it finds it occupied and falls back to a copy.
+    /// </summary>
+    /// <param name="token">The request.</param>
+    public void WithholdPlace(ulong token)
+    {
+        if (_slots.TryFind(token, out int slot))
+        {
+            _slots[slot].IsPlaceWithheld = true;
+        }
+    }
+
     /// <summary>The target is done: gives back the slot and all that belongs to it.</summary>
     /// <param name="slot">The slot.</param>
     public void Release(int slot)
@@ -108,7 +125,15 @@ internal sealed class UblkRequestSlots
         UblkRequest request = _slots[slot];
         _slots.Return(slot);
         _givenUpCount -= request.IsGivenUp ? 1 : 0;
-        _places.Return(request.HeldPlace);
+        if (request.IsPlaceWithheld)
+        {
+            _places.Withhold(request.HeldPlace);
+        }
+        else
+        {
+            _places.Return(request.HeldPlace);
+        }
+
         if (request.HasMemory)
         {
             _pool.Return(request.Memory); // Last: who waits for memory goes on inside.
