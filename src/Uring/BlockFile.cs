@@ -4,70 +4,86 @@ using Ublk.Uring.Native;
 namespace Ublk.Uring;
 
 /// <summary>
-/// Raw-image I/O on a loop: a regular file or a block device, past the page cache where that is
-/// possible. Reads and writes answer 0 only when every byte moved; a short transfer is carried on, and
-/// one that cannot be is −EIO. No allocation per operation. Owned by the loop's thread once attached.
+/// What follows when an operation of a <see cref="BlockFile{TCompletion}"/> has ended: a value that lies in
+/// the operation's slot meanwhile and knows whom to tell.
 /// </summary>
-public sealed class BlockFile : IRingCompletion, IDisposable
+public interface IFileCompletion
 {
-    private const int NoSlot = -1;
+    /// <summary>The operation ended; on the loop's thread, exactly once.</summary>
+    /// <param name="result">0 when all of it was done, otherwise −errno.</param>
+    void OnFileCompleted(int result);
+}
 
+/// <summary>
+/// Raw-image I/O on a loop: a regular file or a device, past the page cache where that is possible.
+/// Reads and writes answer 0 only when every byte moved; a short transfer is carried on, and one that
+/// cannot be is −EIO. No allocation per operation. Owned by the loop's thread once attached.
+/// </summary>
+/// <typeparam name="TCompletion">What follows an operation.</typeparam>
+public sealed class BlockFile<TCompletion> : IRingCompletion, IDisposable
+    where TCompletion : struct, IFileCompletion
+{
     private readonly FileHandle _file;
-    private readonly Transfer[] _transfers;
+    private readonly int _alignBytes;
+    private readonly SlotTable<Transfer> _transfers;
     private readonly Loop _loop;
     private readonly RingFile _ringFile;
-    private int _freeHead;
     private bool _isDisposed;
 
-    /// <summary>Attaches an opened file to a loop.</summary>
-    /// <param name="image">The opened image; owned from now on, but not when this throws.</param>
+    /// <summary>Attaches an opened image to a loop.</summary>
+    /// <param name="image">The image; owned from now on, but not when this throws.</param>
     /// <param name="loop">The loop; the caller is its thread.</param>
     /// <param name="maxOperations">Operations in flight at once; reserved on the loop.</param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
     public BlockFile(BlockImage image, Loop loop, int maxOperations)
+        : this(image.File, image.DirectAlignBytes, loop, maxOperations)
     {
-        loop.Reserve(maxOperations);
-        Image = image;
-        _file = image.File;
-        _loop = loop;
-        _ringFile = loop.Files.Register(_file);
-        _transfers = new Transfer[maxOperations];
-        for (int i = 0; i < maxOperations; i++)
-        {
-            _transfers[i].Next = i + 1 < maxOperations ? i + 1 : NoSlot;
-        }
     }
 
-    /// <summary>What was opened.</summary>
-    public BlockImage Image { get; }
+    /// <summary>Attaches another open file to a loop; any offset and length will do for it.</summary>
+    /// <param name="file">The file; owned from now on, but not when this throws.</param>
+    /// <param name="loop">The loop; the caller is its thread.</param>
+    /// <param name="maxOperations">Operations in flight at once; reserved on the loop.</param>
+    /// <exception cref="LoopFullException">The loop has no room.</exception>
+    public BlockFile(FileHandle file, Loop loop, int maxOperations)
+        : this(file, alignBytes: 1, loop, maxOperations)
+    {
+    }
+
+    private BlockFile(FileHandle file, int alignBytes, Loop loop, int maxOperations)
+    {
+        loop.Reserve(maxOperations);
+        _file = file;
+        _alignBytes = alignBytes;
+        _loop = loop;
+        _ringFile = loop.Files.Register(file);
+        _transfers = new SlotTable<Transfer>(maxOperations, "image operations");
+    }
 
     /// <summary>Transfers that had to be carried on because the kernel moved a part only.</summary>
     public long ShortTransferCount { get; private set; }
 
     /// <summary>Reads into a buffer; completes with 0 or −errno.</summary>
     /// <param name="buffer">Where the bytes go; all of it is filled.</param>
-    /// <param name="offsetBytes">Offset in the image.</param>
-    /// <param name="handler">Who hears of the completion.</param>
-    /// <param name="token">Handed back with it.</param>
-    public void Read(in IoBuffer buffer, long offsetBytes, IRingCompletion handler, ulong token) =>
-        Start(TransferKind.Read, buffer, offsetBytes, handler, token);
+    /// <param name="offsetBytes">Offset in the file.</param>
+    /// <param name="completion">What follows.</param>
+    public void Read(in IoBuffer buffer, long offsetBytes, in TCompletion completion) =>
+        Start(TransferKind.Read, buffer, offsetBytes, completion);
 
     /// <summary>Writes a buffer; completes with 0 or −errno.</summary>
     /// <param name="buffer">The bytes; unchanged until completion.</param>
-    /// <param name="offsetBytes">Offset in the image.</param>
+    /// <param name="offsetBytes">Offset in the file.</param>
     /// <param name="dataSync">Complete only when the bytes are on stable media.</param>
-    /// <param name="handler">Who hears of the completion.</param>
-    /// <param name="token">Handed back with it.</param>
+    /// <param name="completion">What follows.</param>
     public void Write(
-        in IoBuffer buffer, long offsetBytes, bool dataSync, IRingCompletion handler, ulong token) =>
-        Start(dataSync ? TransferKind.WriteSync : TransferKind.Write, buffer, offsetBytes, handler, token);
+        in IoBuffer buffer, long offsetBytes, bool dataSync, in TCompletion completion) =>
+        Start(dataSync ? TransferKind.WriteSync : TransferKind.Write, buffer, offsetBytes, completion);
 
     /// <summary>Brings all completed writes to stable media; completes with 0 or −errno.</summary>
-    /// <param name="handler">Who hears of the completion.</param>
-    /// <param name="token">Handed back with it.</param>
-    public void DataSync(IRingCompletion handler, ulong token)
+    /// <param name="completion">What follows.</param>
+    public void DataSync(in TCompletion completion)
     {
-        int slot = Rent(handler, token);
+        int slot = Rent(completion);
         _loop.Submit(Entries.DataSync(_ringFile), this, (ulong)slot);
     }
 
@@ -77,12 +93,11 @@ public sealed class BlockFile : IRingCompletion, IDisposable
     /// </summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length.</param>
-    /// <param name="handler">Who hears of the completion.</param>
-    /// <param name="token">Handed back with it.</param>
+    /// <param name="completion">What follows.</param>
     public void PunchHole(
-        long offsetBytes, long lengthBytes, IRingCompletion handler, ulong token) =>
+        long offsetBytes, long lengthBytes, in TCompletion completion) =>
         Allocate(FallocateModes.PunchHole | FallocateModes.KeepSize, offsetBytes, lengthBytes,
-            handler, token);
+            completion);
 
     /// <summary>
     /// Makes a range read as zeros and keeps its space. 0, or −EOPNOTSUPP where the filesystem or device
@@ -90,34 +105,33 @@ public sealed class BlockFile : IRingCompletion, IDisposable
     /// </summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length.</param>
-    /// <param name="handler">Who hears of the completion.</param>
-    /// <param name="token">Handed back with it.</param>
+    /// <param name="completion">What follows.</param>
     public void ZeroRange(
-        long offsetBytes, long lengthBytes, IRingCompletion handler, ulong token) =>
+        long offsetBytes, long lengthBytes, in TCompletion completion) =>
         Allocate(FallocateModes.ZeroRange | FallocateModes.KeepSize, offsetBytes, lengthBytes,
-            handler, token);
+            completion);
 
     /// <inheritdoc/>
     void IRingCompletion.OnCompletion(ulong token, int result, CompletionFlags flags)
     {
-        ref Transfer transfer = ref _transfers[(int)token];
+        int slot = (int)token;
+        ref Transfer transfer = ref _transfers[slot];
         if (result is -Errno.EINTR or -Errno.EAGAIN && transfer.Kind != TransferKind.None)
         {
-            Issue((int)token); // A worker was disturbed before it moved anything.
+            Issue(slot); // A worker was disturbed before it moved anything.
             return;
         }
 
         if (result > 0 && transfer.Kind != TransferKind.None)
         {
             int left = transfer.Buffer.LengthBytes - result;
-            bool canGoOn = left > 0 &&
-                (result & (Image.DirectAlignBytes - 1)) == 0;
+            bool canGoOn = left > 0 && (result & (_alignBytes - 1)) == 0;
             if (canGoOn)
             {
                 ShortTransferCount++;
                 transfer.Buffer = transfer.Buffer.Slice(result, left);
                 transfer.OffsetBytes += result;
-                Issue((int)token);
+                Issue(slot);
                 return;
             }
 
@@ -128,15 +142,12 @@ public sealed class BlockFile : IRingCompletion, IDisposable
             result = -Errno.EIO; // The image ended: shorter than the volume.
         }
 
-        IRingCompletion handler = transfer.Handler!;
-        ulong callerToken = transfer.Token;
-        transfer.Handler = null;
-        transfer.Next = _freeHead;
-        _freeHead = (int)token;
-        handler.OnCompletion(callerToken, result, CompletionFlags.None);
+        TCompletion completion = transfer.Completion;
+        _transfers.Return(slot);
+        completion.OnFileCompleted(result);
     }
 
-    /// <summary>Leaves the loop and closes the image; nothing may be in flight.</summary>
+    /// <summary>Leaves the loop and closes the file; nothing may be in flight.</summary>
     public void Dispose()
     {
         if (_isDisposed)
@@ -146,15 +157,15 @@ public sealed class BlockFile : IRingCompletion, IDisposable
 
         _isDisposed = true;
         _loop.Files.Unregister(_ringFile);
-        _loop.Unreserve(_transfers.Length);
-        Image.Dispose();
+        _loop.Unreserve(_transfers.Capacity);
+        _file.Dispose();
     }
 
     private void Start(
-        TransferKind kind, in IoBuffer buffer, long offsetBytes, IRingCompletion handler, ulong token)
+        TransferKind kind, in IoBuffer buffer, long offsetBytes, in TCompletion completion)
     {
-        int slot = Rent(handler, token);
-        ref Transfer transfer = ref _transfers[slot];
+        ref Transfer transfer = ref _transfers.Rent(out int slot);
+        transfer.Completion = completion;
         transfer.Kind = kind;
         transfer.Buffer = buffer;
         transfer.OffsetBytes = offsetBytes;
@@ -172,26 +183,16 @@ public sealed class BlockFile : IRingCompletion, IDisposable
     }
 
     private void Allocate(
-        FallocateModes mode, long offsetBytes, long lengthBytes, IRingCompletion handler, ulong token)
+        FallocateModes mode, long offsetBytes, long lengthBytes, in TCompletion completion)
     {
-        int slot = Rent(handler, token);
+        int slot = Rent(completion);
         _loop.Submit(
             Entries.Allocate(_ringFile, mode, offsetBytes, lengthBytes), this, (ulong)slot);
     }
 
-    private int Rent(IRingCompletion handler, ulong token)
+    private int Rent(in TCompletion completion)
     {
-        int slot = _freeHead;
-        if (slot == NoSlot)
-        {
-            throw new InvalidOperationException("more image operations in flight than were reserved");
-        }
-
-        ref Transfer transfer = ref _transfers[slot];
-        _freeHead = transfer.Next;
-        transfer.Handler = handler;
-        transfer.Token = token;
-        transfer.Kind = TransferKind.None;
+        _transfers.Rent(out int slot).Completion = completion;
         return slot;
     }
 
@@ -205,11 +206,9 @@ public sealed class BlockFile : IRingCompletion, IDisposable
 
     private struct Transfer
     {
-        public IRingCompletion? Handler;
-        public ulong Token;
+        public TCompletion Completion;
         public long OffsetBytes;
         public IoBuffer Buffer;
         public TransferKind Kind;
-        public int Next;
     }
 }

@@ -19,19 +19,17 @@ public sealed class Loop : IDisposable
     public const int DrainBudget = 256;
 
     private const uint SubmissionEntries = 512;
-    private const int NoSlot = -1;
 
-    // User data of entries whose completion nobody waits for: no operation has generation 0.
+    // User data of entries whose completion nobody waits for: no slot has the id 0.
     private const ulong NoOperation = 0;
 
-    private readonly Operation[] _operations;
+    private readonly SlotTable<Operation> _operations;
     private readonly LoopMailbox _mailbox = new(MailboxLimit);
     private readonly TimerQueue _timers = new();
     private readonly MemoryMapping _wakeBuffer;
     private readonly WakeReader _wakeReader;
     private readonly TimeProvider _time;
     private readonly int _threadId = Environment.CurrentManagedThreadId;
-    private int _freeHead;
     private int _reserved;
     private bool _isDisposed;
 
@@ -46,12 +44,8 @@ public sealed class Loop : IDisposable
         Ring = Ring.Create(new RingOptions(SubmissionEntries, (uint)options.MaxOperations * 4));
         Buffers = new BufferTable(Ring, options.BufferTableSlots);
         Files = new FileTable(Ring, options.FileTableSlots);
-        _operations = new Operation[options.MaxOperations];
-        for (int i = 0; i < _operations.Length; i++)
-        {
-            _operations[i].Next = i + 1 < _operations.Length ? i + 1 : NoSlot;
-        }
-
+        _operations = new SlotTable<Operation>(
+            options.MaxOperations, $"operations of loop {options.Name}");
         _wakeBuffer = MemoryMapping.Allocate(Environment.SystemPageSize);
         _wakeReader = new WakeReader(this);
         Reserve(1);
@@ -71,7 +65,7 @@ public sealed class Loop : IDisposable
     public FileTable Files { get; }
 
     /// <summary>Operations in flight.</summary>
-    public int InFlightCount { get; private set; }
+    public int InFlightCount => _operations.RentedCount;
 
     /// <summary>Timers that will fire.</summary>
     internal int TimerCount => _timers.Count;
@@ -84,10 +78,10 @@ public sealed class Loop : IDisposable
     /// <exception cref="LoopFullException">When the loop has not as many left.</exception>
     public void Reserve(int operations)
     {
-        if (_reserved + operations > _operations.Length)
+        if (_reserved + operations > _operations.Capacity)
         {
             throw new LoopFullException(
-                $"loop {Options.Name} has room for {_operations.Length - _reserved} more operations, " +
+                $"loop {Options.Name} has room for {_operations.Capacity - _reserved} more operations, " +
                 $"{operations} are needed; use a smaller queue depth or another loop");
         }
 
@@ -105,22 +99,14 @@ public sealed class Loop : IDisposable
     /// <param name="entry">The entry; its user data is set here.</param>
     /// <param name="handler">Who hears of the completion.</param>
     /// <param name="token">Handed back with it.</param>
+    /// <exception cref="InvalidOperationException">More are in flight than the loop holds.</exception>
     public OperationId Submit(in SubmissionEntry entry, IRingCompletion handler, ulong token)
     {
         AssertOwner();
-        int index = _freeHead;
-        if (index == NoSlot)
-        {
-            throw new InvalidOperationException("more operations in flight than were reserved");
-        }
-
-        ref Operation operation = ref _operations[index];
-        _freeHead = operation.Next;
+        ref Operation operation = ref _operations.Rent(out int slot);
         operation.Handler = handler;
         operation.Token = token;
-        operation.Generation++;
-        InFlightCount++;
-        var id = new OperationId((ulong)operation.Generation << 32 | (uint)index);
+        var id = new OperationId(_operations.IdOf(slot));
         SubmissionEntry copy = entry;
         copy.UserData = id.Value;
         Append(copy);
@@ -286,26 +272,17 @@ public sealed class Loop : IDisposable
             return; // The outcome of a cancel shows in the operation that was to be cancelled.
         }
 
-        int index = (int)(uint)completion.UserData;
-        if ((uint)index >= (uint)_operations.Length)
+        if (!_operations.TryFind(completion.UserData, out int slot))
         {
             ThrowUnknown(completion);
         }
 
-        ref Operation operation = ref _operations[index];
-        if (operation.Handler is null || operation.Generation != (uint)(completion.UserData >> 32))
-        {
-            ThrowUnknown(completion);
-        }
-
-        IRingCompletion handler = operation.Handler!;
+        ref Operation operation = ref _operations[slot];
+        IRingCompletion handler = operation.Handler;
         ulong token = operation.Token;
         if ((completion.Flags & CompletionFlags.More) == CompletionFlags.None)
         {
-            operation.Handler = null;
-            operation.Next = _freeHead;
-            _freeHead = index;
-            InFlightCount--;
+            _operations.Return(slot);
         }
 
         handler.OnCompletion(token, completion.Result, completion.Flags);
@@ -380,10 +357,8 @@ public sealed class Loop : IDisposable
 
     private struct Operation
     {
-        public IRingCompletion? Handler;
+        public IRingCompletion Handler;
         public ulong Token;
-        public uint Generation;
-        public int Next;
     }
 
     private sealed class WakeReader(Loop loop) : IRingCompletion

@@ -76,14 +76,11 @@ public sealed record FaultRule
 /// </summary>
 public sealed class FaultTarget : IBlockTarget, IBlockCompletion
 {
-    private const int None = -1;
-
     private readonly IBlockTarget _inner;
     private readonly Loop? _loop;
     private readonly List<ActiveRule> _rules = [];
     private readonly List<int> _held = [];
-    private readonly Slot[] _slots;
-    private int _freeHead;
+    private readonly SlotTable<Slot> _slots;
 
     /// <summary>Wraps a target.</summary>
     /// <param name="inner">The target; owned from now on.</param>
@@ -92,11 +89,7 @@ public sealed class FaultTarget : IBlockTarget, IBlockCompletion
     {
         _inner = inner;
         _loop = loop;
-        _slots = new Slot[inner.Limits.MaxRequests];
-        for (int i = 0; i < _slots.Length; i++)
-        {
-            _slots[i].Next = i + 1 < _slots.Length ? i + 1 : None;
-        }
+        _slots = new SlotTable<Slot>(inner.Limits.MaxRequests, "requests to the target");
     }
 
     /// <inheritdoc/>
@@ -240,21 +233,14 @@ public sealed class FaultTarget : IBlockTarget, IBlockCompletion
         IBlockCompletion completion = entry.Completion!;
         ulong token = entry.Request.Token;
         BlockStatus status = entry.Status;
-        entry = new Slot { Next = _freeHead };
-        _freeHead = slot;
+        _slots.Return(slot);
         completion.OnBlockCompleted(token, status);
     }
 
     private int Rent(in BlockRequest request, IBlockCompletion completion, FaultRule? rule)
     {
-        int slot = _freeHead;
-        if (slot == None)
-        {
-            throw new InvalidOperationException("more requests than the target takes");
-        }
-
-        _freeHead = _slots[slot].Next;
-        _slots[slot] = new Slot { Request = request, Completion = completion, Rule = rule };
+        _slots.Rent(out int slot) =
+            new Slot { Request = request, Completion = completion, Rule = rule };
         return slot;
     }
 
@@ -271,6 +257,5 @@ public sealed class FaultTarget : IBlockTarget, IBlockCompletion
         public FaultRule? Rule;
         public BlockStatus Status;
         public bool IsCarriedOut;
-        public int Next;
     }
 }

@@ -1,6 +1,4 @@
 using Ublk.Uring;
-using Ublk.Uring.Abi;
-using Ublk.Uring.Native;
 using Ublk.Wire.Blocks;
 
 namespace Ublk.Frontend.Targets;
@@ -10,7 +8,7 @@ namespace Ublk.Frontend.Targets;
 /// past the page cache where the filesystem can, registered request pages included; discards punch holes.
 /// It has a volatile cache as the disk below has one: a flush is an fdatasync, a FUA write is RWF_DSYNC.
 /// </summary>
-public sealed class ImageTarget : IBlockTarget, IRingCompletion
+public sealed class ImageTarget : IBlockTarget
 {
     /// <summary>
     /// Longest discard or write-zeroes in bytes. A filesystem does it in one transaction; longer ones
@@ -18,28 +16,21 @@ public sealed class ImageTarget : IBlockTarget, IRingCompletion
     /// </summary>
     private const long MaxRangeBytes = 1L << 30;
 
-    private const int None = -1;
+    private readonly BlockImage _image;
+    private readonly BlockFile<TargetRequest> _file;
 
-    private readonly BlockFile _file;
-    private readonly Slot[] _slots;
-    private int _freeHead;
-
-    private ImageTarget(BlockFile file, BlockLimits limits)
+    private ImageTarget(BlockImage image, BlockFile<TargetRequest> file, BlockLimits limits)
     {
+        _image = image;
         _file = file;
         Limits = limits;
-        _slots = new Slot[limits.MaxRequests];
-        for (int i = 0; i < _slots.Length; i++)
-        {
-            _slots[i].Next = i + 1 < _slots.Length ? i + 1 : None;
-        }
     }
 
     /// <inheritdoc/>
     public BlockLimits Limits { get; }
 
     /// <inheritdoc/>
-    public long SizeBytes => _file.Image.SizeBytes;
+    public long SizeBytes => _image.SizeBytes;
 
     /// <summary>Transfers that the kernel did in part and that were carried on.</summary>
     public long ShortTransferCount => _file.ShortTransferCount;
@@ -94,14 +85,14 @@ public sealed class ImageTarget : IBlockTarget, IRingCompletion
     /// <param name="loop">The loop; the caller is its thread.</param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
     public static ImageTarget Create(BlockImage image, BlockLimits limits, Loop loop) =>
-        new(new BlockFile(image, loop, limits.MaxRequests), limits);
+        new(image, new BlockFile<TargetRequest>(image, loop, limits.MaxRequests), limits);
 
     /// <inheritdoc/>
     public long RefreshSize()
     {
         try
         {
-            return _file.Image.RefreshSize();
+            return _image.RefreshSize();
         }
         catch (BlockImageException)
         {
@@ -118,71 +109,37 @@ public sealed class ImageTarget : IBlockTarget, IRingCompletion
             return;
         }
 
-        ulong slot = Rent(request.Token, completion);
+        var carried = new TargetRequest(completion, request.Token);
         switch (request.Operation)
         {
             case BlockOperation.Read:
-                _file.Read(request.Buffer, request.OffsetBytes, this, slot);
+                _file.Read(request.Buffer, request.OffsetBytes, carried);
                 break;
             case BlockOperation.Write:
                 bool isFua = request.Flags.HasFlag(BlockRequestFlags.ForceUnitAccess);
-                _file.Write(request.Buffer, request.OffsetBytes, isFua, this, slot);
+                _file.Write(request.Buffer, request.OffsetBytes, isFua, carried);
                 break;
             case BlockOperation.Flush:
-                _file.DataSync(this, slot);
+                _file.DataSync(carried);
                 break;
             case BlockOperation.Discard:
-                _file.PunchHole(request.OffsetBytes, request.LengthBytes, this, slot);
+                _file.PunchHole(request.OffsetBytes, request.LengthBytes, carried);
                 break;
             case BlockOperation.WriteZeroes when KeepsSpace(request):
-                _file.ZeroRange(request.OffsetBytes, request.LengthBytes, this, slot);
+                _file.ZeroRange(request.OffsetBytes, request.LengthBytes, carried);
                 break;
             case BlockOperation.WriteZeroes:
-                _file.PunchHole(request.OffsetBytes, request.LengthBytes, this, slot);
+                _file.PunchHole(request.OffsetBytes, request.LengthBytes, carried);
                 break;
             default:
-                ((IRingCompletion)this).OnCompletion(slot, -Errno.EOPNOTSUPP, CompletionFlags.None);
+                completion.OnBlockCompleted(request.Token, BlockStatus.NotSupported);
                 break;
         }
-    }
-
-    /// <inheritdoc/>
-    void IRingCompletion.OnCompletion(ulong token, int result, CompletionFlags flags)
-    {
-        ref Slot slot = ref _slots[(int)token];
-        IBlockCompletion completion = slot.Completion!;
-        ulong callerToken = slot.Token;
-        slot.Completion = null;
-        slot.Next = _freeHead;
-        _freeHead = (int)token;
-        completion.OnBlockCompleted(callerToken, BlockStatusMap.FromResult(result));
     }
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
     private bool KeepsSpace(in BlockRequest request) =>
-        request.Flags.HasFlag(BlockRequestFlags.NoUnmap) || !_file.Image.CanPunchHole;
-
-    private ulong Rent(ulong token, IBlockCompletion completion)
-    {
-        int index = _freeHead;
-        if (index == None)
-        {
-            throw new InvalidOperationException("more requests than the image target takes");
-        }
-
-        ref Slot slot = ref _slots[index];
-        _freeHead = slot.Next;
-        slot.Completion = completion;
-        slot.Token = token;
-        return (ulong)index;
-    }
-
-    private struct Slot
-    {
-        public IBlockCompletion? Completion;
-        public ulong Token;
-        public int Next;
-    }
+        request.Flags.HasFlag(BlockRequestFlags.NoUnmap) || !_image.CanPunchHole;
 }

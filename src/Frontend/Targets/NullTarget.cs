@@ -1,5 +1,4 @@
 using Ublk.Uring;
-using Ublk.Uring.Abi;
 using Ublk.Uring.Native;
 using Ublk.Wire.Blocks;
 
@@ -8,29 +7,32 @@ namespace Ublk.Frontend.Targets;
 /// <summary>
 /// Forgets what is written and reads as zeros: measures everything but storage. Reads are real: the
 /// request's pages are filled from /dev/zero through the ring, because pages left as they are would show
-/// the client stale kernel memory.
+/// the client stale kernel memory. That device stops early when another task wants the processor; such
+/// reads are carried on like those of an image.
 /// </summary>
-public sealed class NullTarget : IBlockTarget, IRingCompletion
+public sealed class NullTarget : IBlockTarget
 {
-    private readonly Loop _loop;
-    private readonly FileHandle _zero;
-    private readonly RingFile _ringFile;
-    private readonly (IBlockCompletion? Completion, ulong Token, IoBuffer Left)[] _slots;
-    private readonly Stack<int> _free;
+    private readonly BlockFile<TargetRequest> _zero;
 
     /// <summary>Makes a target.</summary>
     /// <param name="loop">The loop; the caller is its thread.</param>
     /// <param name="sizeBytes">Size the device shows.</param>
     /// <param name="maxRequests">Requests at once.</param>
+    /// <exception cref="LoopFullException">The loop has no room.</exception>
     public NullTarget(Loop loop, long sizeBytes, int maxRequests)
     {
-        loop.Reserve(maxRequests);
-        _loop = loop;
         SizeBytes = sizeBytes;
-        _zero = FileHandle.Open("/dev/zero", FileAccess.Read);
-        _ringFile = loop.Files.Register(_zero);
-        _slots = new (IBlockCompletion?, ulong, IoBuffer)[maxRequests];
-        _free = new Stack<int>(Enumerable.Range(0, maxRequests));
+        FileHandle zero = FileHandle.Open("/dev/zero", FileAccess.Read);
+        try
+        {
+            _zero = new BlockFile<TargetRequest>(zero, loop, maxRequests);
+        }
+        catch
+        {
+            zero.Dispose();
+            throw;
+        }
+
         Limits = new BlockLimits
         {
             MaxRequests = maxRequests,
@@ -54,46 +56,16 @@ public sealed class NullTarget : IBlockTarget, IRingCompletion
     /// <inheritdoc/>
     public void Submit(in BlockRequest request, IBlockCompletion completion)
     {
-        if (request.Operation != BlockOperation.Read)
+        if (request.Operation == BlockOperation.Read)
+        {
+            _zero.Read(request.Buffer, 0, new TargetRequest(completion, request.Token));
+        }
+        else
         {
             completion.OnBlockCompleted(request.Token, BlockStatus.Ok);
-            return;
         }
-
-        int slot = _free.Pop();
-        _slots[slot] = (completion, request.Token, request.Buffer);
-        _loop.Submit(Entries.Read(_ringFile, request.Buffer, 0), this, (ulong)slot);
     }
 
     /// <inheritdoc/>
-    void IRingCompletion.OnCompletion(ulong token, int result, CompletionFlags flags)
-    {
-        (IBlockCompletion? completion, ulong callerToken, IoBuffer left) = _slots[(int)token];
-        if (result > 0 && result < left.LengthBytes)
-        {
-            // The device stops early when another task wants the processor.
-            left = left.Slice(result, left.LengthBytes - result);
-            _slots[(int)token].Left = left;
-            _loop.Submit(Entries.Read(_ringFile, left, 0), this, token);
-            return;
-        }
-
-        _slots[(int)token] = default;
-        _free.Push((int)token);
-        completion!.OnBlockCompleted(
-            callerToken, result == left.LengthBytes ? BlockStatus.Ok : BlockStatus.IoError);
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        if (_zero.IsClosed)
-        {
-            return;
-        }
-
-        _loop.Files.Unregister(_ringFile);
-        _loop.Unreserve(_slots.Length);
-        _zero.Dispose();
-    }
+    public void Dispose() => _zero.Dispose();
 }

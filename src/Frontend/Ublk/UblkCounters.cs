@@ -1,4 +1,5 @@
 using Ublk.Uring.Native;
+using Ublk.Wire.Blocks;
 
 namespace Ublk.Frontend.Ublk;
 
@@ -39,8 +40,17 @@ public enum UblkCounter
     InFlight,
     /// <summary>Commits the driver refused.</summary>
     RefusedCommits,
-    /// <summary>Bytes the loop's thread has allocated on the managed heap since it started.</summary>
+    /// <summary>
+    /// Bytes the loop's thread has allocated on the managed heap since it started; as of the last answer
+    /// when no request is in hand, otherwise at most <see cref="UblkCounters.AllocationInterval"/> answers
+    /// old.
+    /// </summary>
     LoopAllocatedBytes,
+    /// <summary>
+    /// Places of the buffer table now out of use until the device is closed: the driver refused the commit
+    /// of the request that has its pages there, for good.
+    /// </summary>
+    WithheldPlaces,
 }
 
 /// <summary>
@@ -56,7 +66,14 @@ public sealed class UblkCounters : IDisposable
     /// <summary>First 8 bytes: "qublkcn" and layout version 1.</summary>
     public const long Magic = 0x016E636B6C627571;
 
+    /// <summary>
+    /// Answers between two looks at what the loop's thread has allocated: asking the runtime is a call that
+    /// not every request has to pay for. Any allocation per request still shows, a little later.
+    /// </summary>
+    public const int AllocationInterval = 256;
+
     private readonly MemoryMapping _page;
+    private int _sinceAllocationLook;
 
     /// <summary>Counters in memory of this process.</summary>
     public UblkCounters() : this(MemoryMapping.Allocate(PageBytes))
@@ -105,6 +122,50 @@ public sealed class UblkCounters : IDisposable
         var values = new long[Enum.GetValues<UblkCounter>().Length];
         Buffer.BlockCopy(bytes, sizeof(long), values, 0, values.Length * sizeof(long));
         return values;
+    }
+
+    /// <summary>Counts a request that came into our hands. On the loop's thread.</summary>
+    internal void CountArrival() => this[UblkCounter.InFlight]++;
+
+    /// <summary>Counts a request that left our hands. On the loop's thread.</summary>
+    internal void CountDeparture()
+    {
+        long left = --this[UblkCounter.InFlight];
+        _sinceAllocationLook++;
+        // The last one looks too: who reads the counters of a device at rest reads them as they are.
+        if (left == 0 || _sinceAllocationLook >= AllocationInterval)
+        {
+            _sinceAllocationLook = 0;
+            this[UblkCounter.LoopAllocatedBytes] = GC.GetAllocatedBytesForCurrentThread();
+        }
+    }
+
+    /// <summary>Counts how a request ended. On the loop's thread.</summary>
+    /// <param name="operation">What it was.</param>
+    /// <param name="lengthBytes">Its payload.</param>
+    /// <param name="status">How it ended.</param>
+    internal void CountEnd(BlockOperation operation, int lengthBytes, BlockStatus status)
+    {
+        this[operation switch
+        {
+            BlockOperation.Read => UblkCounter.Reads,
+            BlockOperation.Write => UblkCounter.Writes,
+            BlockOperation.Flush => UblkCounter.Flushes,
+            BlockOperation.Discard => UblkCounter.Discards,
+            _ => UblkCounter.WriteZeroes,
+        }]++;
+        if (status != BlockStatus.Ok)
+        {
+            this[UblkCounter.Errors]++;
+        }
+        else if (operation == BlockOperation.Read)
+        {
+            this[UblkCounter.ReadBytes] += lengthBytes;
+        }
+        else if (operation == BlockOperation.Write)
+        {
+            this[UblkCounter.WriteBytes] += lengthBytes;
+        }
     }
 
     /// <inheritdoc/>

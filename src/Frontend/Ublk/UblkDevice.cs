@@ -5,27 +5,15 @@ using Ublk.Wire.Blocks;
 
 namespace Ublk.Frontend.Ublk;
 
-/// <summary>How a device's service ended.</summary>
-public enum UblkEnd
-{
-    /// <summary>The block device is gone: stopped here or from outside.</summary>
-    Stopped,
-    /// <summary>The device waits for its next server.</summary>
-    Quiesced,
-    /// <summary>
-    /// The driver refused a command for good; the process should end so that recovery works.
-    /// </summary>
-    Faulted,
-}
-
 /// <summary>
 /// One ublk device that this process serves: made new or taken over, then stopped or left for the next
-/// server. Control commands block, so its methods run on the thread pool; the queues run on the loop.
-/// Release order: stop, all tags back, descriptors unmapped, character device closed, deleted.
+/// server. Control commands block, so its methods run on the thread pool; the queues run on the loop, see
+/// <see cref="UblkQueueSet"/>.
+/// Release order: stop, all tags back, descriptors unmapped, character device closed, places of the buffer
+/// table that waited for that returned, deleted.
 /// </summary>
-public sealed class UblkDevice : IUblkQueueOwner
+public sealed class UblkDevice
 {
-    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan s_nodeLimit = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(30);
 
@@ -35,18 +23,9 @@ public sealed class UblkDevice : IUblkQueueOwner
     private readonly PayloadPool _pool;
     private readonly UblkDeviceOptions _options;
     private readonly TimeProvider _time;
-    private readonly List<UblkQueue> _queues = [];
-    private readonly List<IUblkQueueDriver> _queueDrivers = [];
-    private readonly TaskCompletionSource<UblkEnd> _ended =
-        new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly TaskCompletionSource _drained =
-        new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly UblkQueueSet _queues;
     private IUblkCharDevice? _charDevice;
-    private LoopTimer? _watchdog;
     private UblkDeviceInfo _info;
-    private int _endedQueues;
-    private bool _hasFetched;
-    private volatile bool _isQuiescing;
 
     private UblkDevice(
         IUblkDriver driver, Loop loop, IBlockTarget target, PayloadPool pool,
@@ -58,6 +37,7 @@ public sealed class UblkDevice : IUblkQueueOwner
         _pool = pool;
         _options = options;
         _time = time;
+        _queues = new UblkQueueSet(loop);
         Counters = counters;
     }
 
@@ -80,10 +60,10 @@ public sealed class UblkDevice : IUblkQueueOwner
     private bool HasAutoBuffers => _info.Flags.HasFlag(UblkFeatures.AutoBufferRegistration);
 
     /// <summary>Ends when the last tag came back, with how.</summary>
-    public Task<UblkEnd> Ended => _ended.Task;
+    public Task<UblkEnd> Ended => _queues.Ended;
 
     /// <summary>Why the device faulted; null otherwise.</summary>
-    public string? Fault { get; private set; }
+    public string? Fault => _queues.Fault;
 
     /// <summary>Makes a new device and starts it.</summary>
     /// <param name="driver">The driver.</param>
@@ -171,7 +151,7 @@ public sealed class UblkDevice : IUblkQueueOwner
     public async Task StopAsync(bool force)
     {
         await Task.Run(() => UblkSupport.Stop(_driver, Id, force)).ConfigureAwait(false);
-        await EndWithinAsync(s_drainLimit).ConfigureAwait(false);
+        await DrainAsync(s_drainLimit).ConfigureAwait(false);
         await RemoveAsync().ConfigureAwait(false);
     }
 
@@ -188,23 +168,19 @@ public sealed class UblkDevice : IUblkQueueOwner
             return false;
         }
 
-        _isQuiescing = true;
+        _queues.IsQuiescing = true;
         int result = await Task.Run(() => _driver.Quiesce(Id, s_drainLimit)).ConfigureAwait(false);
-        _isQuiescing = result >= 0;
+        _queues.IsQuiescing = result >= 0;
         Check(result, $"quiesce device {Id}");
-        long start = _time.GetTimestamp();
         // With every tag busy the driver says nothing, so we count ourselves.
-        while (await _loop.InvokeAsync(InFlight).ConfigureAwait(false) > 0)
+        int inFlight = await Polling.AskAsync(
+            _queues.InFlightAsync, static count => count > 0, s_drainLimit, _time).ConfigureAwait(false);
+        if (inFlight > 0)
         {
-            if (_time.GetElapsedTime(start) > s_drainLimit)
-            {
-                return false;
-            }
-
-            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
+            return false;
         }
 
-        _ended.TrySetResult(UblkEnd.Quiesced);
+        _queues.EndQuiesced();
         return true;
     }
 
@@ -223,24 +199,6 @@ public sealed class UblkDevice : IUblkQueueOwner
         {
             Check(result, $"delete device {Id}");
         }
-    }
-
-    /// <inheritdoc/>
-    void IUblkQueueOwner.OnQueueEnded()
-    {
-        _endedQueues++;
-        if (_endedQueues == _queues.Count)
-        {
-            _drained.TrySetResult();
-            _ended.TrySetResult(_isQuiescing ? UblkEnd.Quiesced : UblkEnd.Stopped);
-        }
-    }
-
-    /// <inheritdoc/>
-    void IUblkQueueOwner.OnQueueFault(string message)
-    {
-        Fault ??= message;
-        _ended.TrySetResult(UblkEnd.Faulted);
     }
 
     private void Add(UblkFeatures features)
@@ -272,118 +230,41 @@ public sealed class UblkDevice : IUblkQueueOwner
     // The node may appear late, and after a kill the old opener may still be on its way out.
     private async Task OpenAsync()
     {
-        long start = _time.GetTimestamp();
-        while (true)
-        {
-            int result = _driver.OpenDevice(Id, out _charDevice);
-            if (_charDevice is not null)
-            {
-                return;
-            }
-
-            bool mayPass = result is -Errno.ENOENT or -Errno.EBUSY;
-            if (!mayPass || _time.GetElapsedTime(start) > s_nodeLimit)
-            {
-                Check(result, $"open {KernelUblkDriver.CharPath(Id)}");
-            }
-
-            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
-        }
+        int result = await Polling.AskAsync(
+            () => _driver.OpenDevice(Id, out _charDevice),
+            static result => result is -Errno.ENOENT or -Errno.EBUSY, s_nodeLimit, _time)
+            .ConfigureAwait(false);
+        Check(result, $"open {KernelUblkDriver.CharPath(Id)}");
     }
 
-    private Task<bool> FetchAsync() => _loop.InvokeAsync(() =>
+    private Task FetchAsync()
     {
-        for (int i = 0; i < _info.QueueCount; i++)
+        var options = new UblkQueueOptions
         {
-            IUblkQueueDriver queueDriver = _charDevice!.OpenQueue(_loop, i, _info.QueueDepth);
-            _queueDrivers.Add(queueDriver);
-            _queues.Add(new UblkQueue(
-                new UblkQueueOptions
-                {
-                    Depth = _info.QueueDepth,
-                    MaxTransferBytes = (int)_info.MaxIoBufferBytes,
-                    UsesAutoBuffers = HasAutoBuffers,
-                    FallsBack = _options.FallsBack,
-                    CopiesWrites = _options.CopiesWrites,
-                    RequestTimeout = _options.RequestTimeout,
-                },
-                queueDriver, _target, _pool, UsesAutoBuffers ? _loop.Buffers : null, Counters, this,
-                _time));
-        }
-
-        _hasFetched = true;
-        foreach (UblkQueue queue in _queues)
-        {
-            queue.Start();
-        }
-
-        StartWatchdog();
-        return true;
-    });
-
-    private void StartWatchdog()
-    {
-        if (_options.RequestTimeout <= TimeSpan.Zero)
-        {
-            return;
-        }
-
-        TimeSpan interval = _options.RequestTimeout / 4;
-        _watchdog = new LoopTimer(() =>
-        {
-            foreach (UblkQueue queue in _queues)
-            {
-                queue.GiveUpOverdue();
-            }
-
-            _loop.Schedule(_watchdog!, interval);
-        });
-        _loop.Schedule(_watchdog, interval);
+            Depth = _info.QueueDepth,
+            MaxTransferBytes = (int)_info.MaxIoBufferBytes,
+            UsesAutoBuffers = HasAutoBuffers,
+            FallsBack = _options.FallsBack,
+            CopiesWrites = _options.CopiesWrites,
+            RequestTimeout = _options.RequestTimeout,
+        };
+        BufferTable? table = UsesAutoBuffers ? _loop.Buffers : null;
+        return _queues.FetchAsync(_charDevice!, _info.QueueCount, options, driver => new UblkQueue(
+            options, driver, _target, _pool, table, Counters, _queues, _time));
     }
 
+    // The driver says busy until the old server is entirely gone.
     private async Task StartRecoveryAsync()
     {
-        long start = _time.GetTimestamp();
-        while (true)
-        {
-            int result = _driver.StartRecovery(Id);
-            if (result == 0)
-            {
-                return;
-            }
-
-            if (result != -Errno.EBUSY || _time.GetElapsedTime(start) > _options.RecoveryLimit)
-            {
-                Check(result, $"take over device {Id}");
-            }
-
-            await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
-        }
+        int result = await Polling.AskAsync(
+            () => _driver.StartRecovery(Id), static result => result == -Errno.EBUSY,
+            _options.RecoveryLimit, _time).ConfigureAwait(false);
+        Check(result, $"take over device {Id}");
     }
 
-    private int InFlight()
+    private async Task DrainAsync(TimeSpan limit)
     {
-        int count = 0;
-        foreach (UblkQueue queue in _queues)
-        {
-            count += queue.InFlightCount;
-        }
-
-        return count;
-    }
-
-    private async Task EndWithinAsync(TimeSpan limit)
-    {
-        if (!_hasFetched)
-        {
-            return;
-        }
-
-        try
-        {
-            await _drained.Task.WaitAsync(limit, _time).ConfigureAwait(false);
-        }
-        catch (TimeoutException)
+        if (!await _queues.DrainAsync(limit, _time).ConfigureAwait(false))
         {
             throw new UblkException(UblkError.TimedOut,
                 $"device {Id} was stopped, but the driver did not give all tags back");
@@ -392,23 +273,10 @@ public sealed class UblkDevice : IUblkQueueOwner
 
     private async Task CloseAsync()
     {
-        if (_queueDrivers.Count > 0)
-        {
-            _ = await _loop.InvokeAsync(() =>
-            {
-                _watchdog?.Cancel();
-                foreach (IUblkQueueDriver queueDriver in _queueDrivers)
-                {
-                    queueDriver.Dispose();
-                }
-
-                _queueDrivers.Clear();
-                return true;
-            }).ConfigureAwait(false);
-        }
-
+        await _queues.LeaveAsync().ConfigureAwait(false);
         _charDevice?.Dispose();
         _charDevice = null;
+        await _queues.ReturnWithheldPlacesAsync().ConfigureAwait(false);
     }
 
     // A device that never went live: whatever exists of it is removed; the first error is the one told.
@@ -417,7 +285,7 @@ public sealed class UblkDevice : IUblkQueueOwner
         try
         {
             await Task.Run(() => _driver.Stop(Id)).ConfigureAwait(false);
-            await EndWithinAsync(s_nodeLimit).ConfigureAwait(false);
+            await DrainAsync(s_nodeLimit).ConfigureAwait(false);
         }
         catch (UblkException)
         {
@@ -432,7 +300,7 @@ public sealed class UblkDevice : IUblkQueueOwner
     private async Task GoLiveAsync(string what, Func<int, int, int> command)
     {
         Task<int> live = Task.Run(() => command(Id, Environment.ProcessId));
-        await Task.WhenAny(live, _ended.Task).ConfigureAwait(false);
+        await Task.WhenAny(live, _queues.Ended).ConfigureAwait(false);
         if (Fault is { } fault)
         {
             throw new UblkException(UblkError.Failed, $"device {Id}: {fault}");

@@ -8,37 +8,31 @@ namespace Ublk.Frontend.Ublk;
 /// <summary>
 /// The tags of one queue: each is either with the driver (fetching) or with us (one request), and every
 /// request is answered exactly once. No thread, clock or file of its own; used on the loop's thread only.
-/// Payload blocks belong to a request's slot from rent to return, also after a request was given up while
-/// the target still uses its memory.
+/// What belongs to a request is in <see cref="UblkRequestSlots"/>, where its bytes go is decided by
+/// <see cref="UblkPayloads"/>.
 /// </summary>
-public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWaiter
+public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayloadOwner
 {
-    /// <summary>A place in the buffer table that never exists, so that registration falls back.</summary>
-    private const ushort NoBufferIndex = ushort.MaxValue;
-
     /// <summary>A refused commit is sent once more: the request is still ours.</summary>
     private const int CommitAttempts = 2;
 
     /// <summary>Beyond this sector a start in bytes does not fit 63 bits.</summary>
     private const ulong MaxStartSector = long.MaxValue >> UblkAbi.SectorShift;
 
-    private const int None = -1;
+    /// <summary>The token of no request.</summary>
+    private const ulong NoRequest = 0;
 
     private readonly UblkQueueOptions _options;
     private readonly IUblkQueueDriver _driver;
     private readonly IBlockTarget _target;
-    private readonly PayloadPool _pool;
-    private readonly BufferTable? _table;
+    private readonly UblkBufferPlaces _places;
+    private readonly UblkRequestSlots _requests;
+    private readonly UblkPayloads _payloads;
     private readonly UblkCounters _counters;
     private readonly IUblkQueueOwner _owner;
     private readonly TimeProvider _time;
     private readonly Tag[] _tags;
-    private readonly Request[] _requests;
-    private readonly Queue<int> _waiting;
     private readonly long _timeoutTicks;
-    private int _freeRequest;
-    private int _givenUpCount;
-    private bool _isInLine;
 
     /// <summary>Makes a queue; nothing happens before <see cref="Start"/>.</summary>
     /// <param name="options">How requests are served.</param>
@@ -56,31 +50,18 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         UblkQueueOptions options, IUblkQueueDriver driver, IBlockTarget target, PayloadPool pool,
         BufferTable? table, UblkCounters counters, IUblkQueueOwner owner, TimeProvider time)
     {
-        if (options.MaxTransferBytes > PayloadPool.MaxBlockBytes)
-        {
-            throw new ArgumentException("a transfer must fit a block of the pool", nameof(options));
-        }
-
         _options = options;
         _driver = driver;
         _target = target;
-        _pool = pool;
-        _table = options.UsesAutoBuffers ? table : null;
         _counters = counters;
         _owner = owner;
         _time = time;
         _timeoutTicks = (long)(options.RequestTimeout.TotalSeconds * time.TimestampFrequency);
         _tags = new Tag[options.Depth];
-        _waiting = new Queue<int>(options.Depth);
-
-        // One slot per tag, and as many again for requests that were given up but are still with the
-        // target.
-        _requests = new Request[2 * options.Depth];
-        for (int i = 0; i < _requests.Length; i++)
-        {
-            _requests[i].Next = i + 1 < _requests.Length ? i + 1 : None;
-        }
-
+        _places = new UblkBufferPlaces(options, table, counters);
+        _requests = new UblkRequestSlots(options.Depth, _places, pool);
+        _payloads =
+            new UblkPayloads(options, driver, target.Limits, pool, _requests, counters, this);
         driver.Sink = this;
     }
 
@@ -95,10 +76,10 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     {
         for (int tag = 0; tag < _tags.Length; tag++)
         {
-            _tags[tag].BufferIndex = RentIndex();
-            _tags[tag].State = TagState.Fetching;
-            _tags[tag].Request = None;
-            _driver.Fetch(tag, BufferWord(tag));
+            ref Tag entry = ref _tags[tag];
+            entry.Place = _places.Rent();
+            entry.State = TagState.Fetching;
+            _driver.Fetch(tag, _places.Word(entry.Place));
         }
     }
 
@@ -116,6 +97,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             case 0:
                 entry.CommitAttempts = 0;
                 entry.WasDelivered = true;
+                entry.GivenUp = NoRequest;
                 Accept(tag);
                 break;
             case -Errno.ENODEV:
@@ -130,64 +112,27 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     /// <inheritdoc/>
     public void OnBlockCompleted(ulong token, BlockStatus status)
     {
-        int slot = (int)(uint)token;
-        ref Request request = ref _requests[slot];
-        if (!request.IsActive || request.Generation != (uint)(token >> 32))
+        if (!_requests.TryFind(token, out int slot))
         {
             throw new UnreachableException($"request {token:x} was completed twice");
         }
 
-        int tag = request.Tag;
-        if (tag == None)
+        ref UblkRequest request = ref _requests[slot];
+        if (request.IsGivenUp)
         {
-            // Given up earlier; only the memory was still out.
-            ReleaseGivenUp(slot);
+            _requests.Release(slot); // Answered earlier; only the memory was still out.
             return;
         }
 
-        if (status == BlockStatus.Ok && request.Operation == BlockOperation.Read && request.HasMemory)
-        {
-            int copied = _driver.CopyToRequest(tag, request.Memory.Span);
-            status = copied == request.Memory.LengthBytes ? BlockStatus.Ok : BlockStatus.IoError;
-        }
-
-        BlockOperation operation = request.Operation;
-        int length = request.LengthBytes;
-        Release(slot);
-        Answer(tag, operation, length, status);
+        Finish(slot, status == BlockStatus.Ok && !_payloads.TryDeliver(slot)
+            ? BlockStatus.IoError : status);
     }
 
     /// <inheritdoc/>
-    bool IPayloadWaiter.TryContinue()
-    {
-        while (_waiting.TryPeek(out int slot))
-        {
-            ref Request request = ref _requests[slot];
-            if (!request.IsActive || request.Tag == None)
-            {
-                _waiting.Dequeue(); // Given up while it waited.
-                if (request.IsActive)
-                {
-                    ReleaseGivenUp(slot);
-                }
+    void IUblkPayloadOwner.OnPayloadReady(int slot, in IoBuffer buffer) => Submit(slot, buffer);
 
-                continue;
-            }
-
-            if (!_pool.TryRent(request.LengthBytes, out IoBuffer memory))
-            {
-                return false;
-            }
-
-            _waiting.Dequeue();
-            request.Memory = memory;
-            request.HasMemory = true;
-            SubmitWithMemory(slot);
-        }
-
-        _isInLine = false;
-        return true;
-    }
+    /// <inheritdoc/>
+    void IUblkPayloadOwner.OnPayloadFailed(int slot) => Finish(slot, BlockStatus.IoError);
 
     /// <summary>Gives up requests whose time is over; called now and then by the owner.</summary>
     /// <returns>How many were given up.</returns>
@@ -202,32 +147,41 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         long now = _time.GetTimestamp();
         for (int tag = 0; tag < _tags.Length; tag++)
         {
-            int slot = _tags[tag].Request;
-            // Without a spare slot the tag could not take its next request.
-            if (slot == None || _requests[slot].Deadline > now || _givenUpCount == _tags.Length)
+            ref Tag entry = ref _tags[tag];
+            if (entry.State != TagState.Serving || !_requests.CanGiveUp)
+            {
+                continue;
+            }
+
+            ref UblkRequest request = ref _requests[entry.Request];
+            if (request.Deadline > now)
             {
                 continue;
             }
 
             // The target may still use the request's place in the table, so it is not given to another
             // request before the target is done. The kernel empties it at the commit.
-            ref Request request = ref _requests[slot];
-            request.Tag = None;
-            request.HeldIndex = _tags[tag].BufferIndex;
-            _tags[tag].BufferIndex = NoBufferIndex;
+            _requests.GiveUp(entry.Request, entry.Place);
+            entry.GivenUp = _requests.TokenOf(entry.Request);
+            entry.Place = UblkBufferPlaces.None;
             _counters[UblkCounter.Timeouts]++;
-            _givenUpCount++;
             count++;
             Answer(tag, request.Operation, request.LengthBytes, BlockStatus.TimedOut);
         }
 
-        if (count > 0 && _waiting.Count > 0)
+        if (count > 0)
         {
-            _pool.LookAgain();
+            _payloads.LookAgain();
         }
 
         return count;
     }
+
+    /// <summary>
+    /// The device is closed, and nothing of its requests is left in the kernel: places that were kept back
+    /// for that return to the loop's table.
+    /// </summary>
+    public void ReturnWithheldPlaces() => _places.Close();
 
     private void Accept(int tag)
     {
@@ -235,7 +189,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         ref Tag entry = ref _tags[tag];
         entry.State = TagState.Serving;
         InFlightCount++;
-        _counters[UblkCounter.InFlight]++;
+        _counters.CountArrival();
 
         if (!UblkRequestDecoder.TryDecode(descriptor, out BlockOperation operation, out var flags))
         {
@@ -254,10 +208,17 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             return;
         }
 
-        int slot = Take(tag, operation, flags, offset, length);
-        if (operation is BlockOperation.Read or BlockOperation.Write)
+        ref UblkRequest request = ref _requests.Rent(out int slot);
+        request.Tag = tag;
+        request.Operation = operation;
+        request.Flags = flags;
+        request.OffsetBytes = offset;
+        request.RangeBytes = length;
+        request.Deadline = _timeoutTicks == 0 ? long.MaxValue : _time.GetTimestamp() + _timeoutTicks;
+        entry.Request = slot;
+        if (request.HasPayload)
         {
-            RoutePayload(tag, slot, descriptor);
+            _payloads.Route(slot, descriptor, entry.Place);
         }
         else
         {
@@ -265,74 +226,23 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         }
     }
 
-    // Where the bytes go: the request's own pages when the kernel has registered them and the target
-    // can use them, otherwise a block of ours. Writes are copied unless told otherwise.
-    private void RoutePayload(int tag, int slot, in UblkIoDescriptor descriptor)
-    {
-        ref Request request = ref _requests[slot];
-        bool isRead = request.Operation == BlockOperation.Read;
-        bool isRegistered = _options.UsesAutoBuffers &&
-            (descriptor.OperationFlags & UblkAbi.DescriptorNeedRegistration) == 0;
-        if (_options.UsesAutoBuffers && !isRegistered)
-        {
-            _counters[UblkCounter.RegistrationFallbacks]++;
-        }
-
-        bool isDirect = isRegistered && (isRead
-            ? _target.Limits.ReadsIntoRegistered
-            : _target.Limits.WritesFromRegistered && !_options.CopiesWrites);
-        if (isDirect)
-        {
-            _counters[isRead ? UblkCounter.ReadsIntoRequest : UblkCounter.WritesFromRequest]++;
-            Submit(slot, IoBuffer.Registered(_tags[tag].BufferIndex, request.LengthBytes));
-            return;
-        }
-
-        _counters[isRead ? UblkCounter.ReadsThroughMemory : UblkCounter.WritesFromCopy]++;
-        if (_pool.TryRent(request.LengthBytes, out IoBuffer memory))
-        {
-            request.Memory = memory;
-            request.HasMemory = true;
-            SubmitWithMemory(slot);
-            return;
-        }
-
-        _counters[UblkCounter.MemoryWaits]++;
-        _waiting.Enqueue(slot);
-        if (!_isInLine)
-        {
-            _isInLine = true;
-            _pool.Wait(this);
-        }
-    }
-
-    private void SubmitWithMemory(int slot)
-    {
-        ref Request request = ref _requests[slot];
-        if (request.Operation == BlockOperation.Write)
-        {
-            int copied = _driver.CopyFromRequest(request.Tag, request.Memory.Span);
-            if (copied != request.LengthBytes)
-            {
-                int tag = request.Tag;
-                Release(slot);
-                Answer(tag, BlockOperation.Write, 0, BlockStatus.IoError);
-                return;
-            }
-        }
-
-        Submit(slot, request.Memory);
-    }
-
     private void Submit(int slot, in IoBuffer buffer)
     {
-        ref Request request = ref _requests[slot];
-        ulong token = (ulong)request.Generation << 32 | (uint)slot;
-        long length = request.RangeBytes;
+        ref UblkRequest request = ref _requests[slot];
         _target.Submit(
-            new BlockRequest(
-                request.Operation, request.Flags, request.OffsetBytes, length, buffer, token),
+            new BlockRequest(request.Operation, request.Flags, request.OffsetBytes,
+                request.RangeBytes, buffer, _requests.TokenOf(slot)),
             this);
+    }
+
+    private void Finish(int slot, BlockStatus status)
+    {
+        ref UblkRequest request = ref _requests[slot];
+        int tag = request.Tag;
+        BlockOperation operation = request.Operation;
+        int length = request.LengthBytes;
+        _requests.Release(slot);
+        Answer(tag, operation, length, status);
     }
 
     // Full length or an error: a part would be taken for the whole by kernel 7.3, and be asked for again
@@ -342,7 +252,7 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
         bool hasPayload = operation is BlockOperation.Read or BlockOperation.Write;
         int result = status != BlockStatus.Ok ? BlockStatusMap.ToErrno(status)
             : hasPayload ? lengthBytes : 0;
-        Count(operation, lengthBytes, status);
+        _counters.CountEnd(operation, lengthBytes, status);
         Conclude(tag, result);
     }
 
@@ -355,23 +265,25 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             throw new UnreachableException($"tag {tag} answered in state {entry.State}");
         }
 
-        entry.Request = None;
         entry.State = TagState.Fetching;
         entry.Result = result;
         InFlightCount--;
-        _counters[UblkCounter.InFlight]--;
         SendCommit(tag);
+        _counters.CountDeparture();
     }
 
-    // The old place in the table is free again when the kernel sees this commit, so the next request
-    // may use it or any other.
+    // The tag's place in the table is empty again when the kernel takes this commit, so the next request
+    // may have it. Until then it stays the tag's: a commit that is refused leaves the old pages in it.
     private void SendCommit(int tag)
     {
         ref Tag entry = ref _tags[tag];
-        ReturnIndex(entry.BufferIndex);
-        entry.BufferIndex = RentIndex();
+        if (entry.Place == UblkBufferPlaces.None)
+        {
+            entry.Place = _places.Rent();
+        }
+
         entry.CommitAttempts++;
-        _driver.Commit(tag, entry.Result, BufferWord(tag));
+        _driver.Commit(tag, entry.Result, _places.Word(entry.Place));
     }
 
     private void Refused(int tag, int result)
@@ -393,15 +305,30 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
 
         // Told first: the end of the last tag must not look like a stop.
         _owner.OnQueueFault($"commit of tag {tag} was refused: {Errno.Describe(result)}");
+        WithholdPlace(ref entry);
         End(tag);
+    }
+
+    // The request, and with it its pages, stays with the kernel. One that was given up has them at the
+    // place it took along; the one its tag has now is empty.
+    private void WithholdPlace(ref Tag entry)
+    {
+        if (entry.GivenUp != NoRequest)
+        {
+            _requests.WithholdPlace(entry.GivenUp);
+            return;
+        }
+
+        _places.Withhold(entry.Place);
+        entry.Place = UblkBufferPlaces.None;
     }
 
     private void End(int tag)
     {
         ref Tag entry = ref _tags[tag];
         entry.State = TagState.Ended;
-        ReturnIndex(entry.BufferIndex);
-        entry.BufferIndex = NoBufferIndex;
+        _places.Return(entry.Place);
+        entry.Place = UblkBufferPlaces.None;
         EndedCount++;
         if (EndedCount == _tags.Length)
         {
@@ -422,86 +349,6 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
             _target.Limits.Contains(offset, length, _target.RefreshSize());
     }
 
-    private int Take(
-        int tag, BlockOperation operation, BlockRequestFlags flags, long offset, long length)
-    {
-        int slot = _freeRequest;
-        ref Request request = ref _requests[slot];
-        _freeRequest = request.Next;
-        request.Generation++;
-        request.IsActive = true;
-        request.HasMemory = false;
-        request.HeldIndex = NoBufferIndex;
-        request.Tag = tag;
-        request.Operation = operation;
-        request.Flags = flags;
-        request.OffsetBytes = offset;
-        request.RangeBytes = length;
-        request.Deadline = _timeoutTicks == 0 ? long.MaxValue : _time.GetTimestamp() + _timeoutTicks;
-        _tags[tag].Request = slot;
-        return slot;
-    }
-
-    private void Release(int slot)
-    {
-        ref Request request = ref _requests[slot];
-        request.IsActive = false;
-        request.Next = _freeRequest;
-        _freeRequest = slot;
-        ReturnIndex(request.HeldIndex);
-        if (request.HasMemory)
-        {
-            request.HasMemory = false;
-            _pool.Return(request.Memory);
-        }
-    }
-
-    private void ReleaseGivenUp(int slot)
-    {
-        _givenUpCount--;
-        Release(slot);
-    }
-
-    private void Count(BlockOperation operation, int lengthBytes, BlockStatus status)
-    {
-        _counters[UblkCounter.LoopAllocatedBytes] = GC.GetAllocatedBytesForCurrentThread();
-        _counters[operation switch
-        {
-            BlockOperation.Read => UblkCounter.Reads,
-            BlockOperation.Write => UblkCounter.Writes,
-            BlockOperation.Flush => UblkCounter.Flushes,
-            BlockOperation.Discard => UblkCounter.Discards,
-            _ => UblkCounter.WriteZeroes,
-        }]++;
-        if (status != BlockStatus.Ok)
-        {
-            _counters[UblkCounter.Errors]++;
-        }
-        else if (operation == BlockOperation.Read)
-        {
-            _counters[UblkCounter.ReadBytes] += lengthBytes;
-        }
-        else if (operation == BlockOperation.Write)
-        {
-            _counters[UblkCounter.WriteBytes] += lengthBytes;
-        }
-    }
-
-    private ulong BufferWord(int tag) => _options.UsesAutoBuffers
-        ? _tags[tag].BufferIndex | (_options.FallsBack ? UblkAbi.AutoBufferFallback : 0)
-        : 0;
-
-    private ushort RentIndex() =>
-        _table is not null && _table.TryRent(out ushort index) ? index : NoBufferIndex;
-
-    private void ReturnIndex(ushort index)
-    {
-        if (index != NoBufferIndex)
-        {
-            _table!.Return(index);
-        }
-    }
-
     private enum TagState : byte
     {
         Idle,
@@ -514,28 +361,14 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IPayloadWait
     {
         public TagState State;
         public bool WasDelivered;
-        public ushort BufferIndex;
+        public ushort Place;
+
+        /// <summary>Slot of the request while it is served.</summary>
         public int Request;
         public int Result;
         public int CommitAttempts;
-    }
 
-    private struct Request
-    {
-        public int Tag;
-        public int Next;
-        public uint Generation;
-        public bool IsActive;
-        public bool HasMemory;
-        public ushort HeldIndex;
-        public BlockOperation Operation;
-        public BlockRequestFlags Flags;
-        public long OffsetBytes;
-        public long RangeBytes;
-        public long Deadline;
-        public IoBuffer Memory;
-
-        /// <summary>Length of a payload; discards may be longer than an int holds.</summary>
-        public readonly int LengthBytes => (int)Math.Min(RangeBytes, int.MaxValue);
+        /// <summary>Token of the request that the last commit answered because it was given up.</summary>
+        public ulong GivenUp;
     }
 }

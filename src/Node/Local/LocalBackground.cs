@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json;
 using Ublk.Node.Cli;
+using Ublk.Uring;
 
 namespace Ublk.Node.Local;
 
@@ -11,7 +12,6 @@ namespace Ublk.Node.Local;
 internal static class LocalBackground
 {
     private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(90);
-    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(10);
 
     /// <summary>Runs this program again, detached, with the given arguments.</summary>
     /// <param name="output">Where the answer goes.</param>
@@ -49,24 +49,12 @@ internal static class LocalBackground
             ExitCode.Failure, "the serving process could not be started");
         child.StandardInput.Close();
         Task<string> errors = child.StandardError.ReadToEndAsync();
-        long began = time.GetTimestamp();
-        while (!File.Exists(report))
+        await Polling.AskAsync(
+            () => File.Exists(report) || child.HasExited, static isOver => !isOver, s_limit, time)
+            .ConfigureAwait(false);
+        if (!File.Exists(report))
         {
-            if (child.HasExited)
-            {
-                string text = await errors.ConfigureAwait(false);
-                await Console.Error.WriteAsync(text).ConfigureAwait(false);
-                return child.ExitCode;
-            }
-
-            if (time.GetElapsedTime(began) > s_limit)
-            {
-                child.Kill();
-                throw new CommandException(ExitCode.TimedOut,
-                    $"the serving process {child.Id} was not ready within {s_limit.TotalSeconds} s");
-            }
-
-            await Task.Delay(s_pollInterval, time).ConfigureAwait(false);
+            return await FailAsync(child, errors).ConfigureAwait(false);
         }
 
         string json = await File.ReadAllTextAsync(report).ConfigureAwait(false);
@@ -75,5 +63,20 @@ internal static class LocalBackground
             JsonSerializer.Deserialize(json, ReportJson.Default.ListDeviceReport)!;
         output.Attached(devices, $"process {child.Id}");
         return (int)ExitCode.Success;
+    }
+
+    // It ended with the reason on its standard error, or it hangs.
+    private static async Task<int> FailAsync(Process child, Task<string> errors)
+    {
+        if (!child.HasExited)
+        {
+            child.Kill();
+            throw new CommandException(ExitCode.TimedOut,
+                $"the serving process {child.Id} was not ready within {s_limit.TotalSeconds} s");
+        }
+
+        string text = await errors.ConfigureAwait(false);
+        await Console.Error.WriteAsync(text).ConfigureAwait(false);
+        return child.ExitCode;
     }
 }

@@ -9,7 +9,6 @@ namespace Ublk.Node.Local;
 internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, TimeProvider time)
 {
     private static readonly TimeSpan s_goneLimit = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(10);
 
     /// <summary>All ublk devices of the host.</summary>
     public List<DeviceReport> List()
@@ -192,18 +191,10 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
 
     private async Task<bool> IsGoneAsync(int deviceId)
     {
-        long start = time.GetTimestamp();
-        while (driver.GetInfo(deviceId, out _) != -Errno.ENODEV)
-        {
-            if (time.GetElapsedTime(start) > s_goneLimit)
-            {
-                return false;
-            }
-
-            await Task.Delay(s_pollInterval, time).ConfigureAwait(false);
-        }
-
-        return true;
+        int result = await Polling.AskAsync(
+            () => driver.GetInfo(deviceId, out _), static result => result != -Errno.ENODEV,
+            s_goneLimit, time).ConfigureAwait(false);
+        return result == -Errno.ENODEV;
     }
 
     private DeviceReport Report(in UblkDeviceInfo info, bool withCounters)

@@ -13,7 +13,6 @@ internal sealed class LocalServer : IAsyncDisposable
 {
     private static readonly TimeSpan s_takeOverLimit = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan s_leavingLimit = TimeSpan.FromMilliseconds(500);
-    private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(10);
 
     private readonly IUblkDriver _driver;
     private readonly RunDirectory _run;
@@ -168,20 +167,26 @@ internal sealed class LocalServer : IAsyncDisposable
     private async Task<BlockImage> OpenImageAsync(LocalOptions options, bool isTakeOver)
     {
         TimeSpan limit = isTakeOver ? s_takeOverLimit : s_leavingLimit;
-        long start = _time.GetTimestamp();
-        while (true)
+        BlockImage? image = await Polling.AskAsync(
+            () => TryOpenImage(options), static image => image is null, limit, _time)
+            .ConfigureAwait(false);
+        return image ?? Open(options); // The last attempt tells what is wrong.
+    }
+
+    private static BlockImage? TryOpenImage(LocalOptions options)
+    {
+        try
         {
-            try
-            {
-                return BlockImage.Open(options.Image, options.ReadOnly, options.Direct);
-            }
-            catch (BlockImageException exception) when (
-                exception.Error == BlockImageError.Busy && _time.GetElapsedTime(start) < limit)
-            {
-                await Task.Delay(s_pollInterval, _time).ConfigureAwait(false);
-            }
+            return Open(options);
+        }
+        catch (BlockImageException exception) when (exception.Error == BlockImageError.Busy)
+        {
+            return null;
         }
     }
+
+    private static BlockImage Open(LocalOptions options) =>
+        BlockImage.Open(options.Image, options.ReadOnly, options.Direct);
 
     private static IBlockTarget CreateTarget(
         LocalOptions options, BlockImage? image, Loop loop, int requests)

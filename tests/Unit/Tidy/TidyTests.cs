@@ -12,13 +12,6 @@ public sealed partial class TidyTests
     private const int MaxMethodLines = 70;
     private const int MaxColumns = 110;
 
-    // Longer files, each with its reason.
-    private static readonly Dictionary<string, string> s_longFiles = new(StringComparer.Ordinal)
-    {
-        ["src/Frontend/Ublk/UblkQueue.cs"] = "one state machine of a tag, whose steps read in order",
-        ["src/Frontend/Ublk/UblkDevice.cs"] = "one state machine of a device, whose steps read in order",
-    };
-
     // What each project of the product may refer to.
     private static readonly Dictionary<string, string[]> s_arrows = new(StringComparer.Ordinal)
     {
@@ -91,10 +84,9 @@ public sealed partial class TidyTests
         foreach (string file in Files(".cs", "src/").Concat(Files(".cs", "tests/")))
         {
             string[] lines = Lines(file);
-            bool isAllowed = s_longFiles.ContainsKey(file);
-            if (lines.Length > MaxFileLines && !isAllowed)
+            if (lines.Length > MaxFileLines)
             {
-                Complain(file, lines.Length, $"over {MaxFileLines} lines; split it or allow it");
+                Complain(file, lines.Length, $"over {MaxFileLines} lines; split it");
             }
 
             for (int i = 0; i < lines.Length; i++)
@@ -112,11 +104,6 @@ public sealed partial class TidyTests
                     Complain(file, line, $"{length} lines, {MaxMethodLines} at most; split {head}");
                 }
             }
-        }
-
-        foreach (string file in s_longFiles.Keys.Where(file => !File.Exists(Repository.Full(file))))
-        {
-            Complain(file, 1, "allowed to be long but not there; remove it from the list");
         }
 
         AssertClean();

@@ -163,6 +163,14 @@ internal sealed class QueueBench : IUblkQueueOwner, IDisposable
         Driver.AssertSound();
     }
 
+    /// <summary>Closes a device that had a fault, as its owner does.</summary>
+    public void Close()
+    {
+        _queueDriver.Dispose();
+        _charDevice.Dispose();
+        Queue.ReturnWithheldPlaces();
+    }
+
     public static byte[] Filled(byte value, int length = Block)
     {
         var bytes = new byte[length];

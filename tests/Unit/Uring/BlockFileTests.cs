@@ -24,8 +24,9 @@ public sealed class BlockFileTests : IDisposable
     {
         string path = _directory.File("image", Sectors * Sector);
         using Loop loop = TestLoop.Create();
-        using var file = new BlockFile(BlockImage.Open(path, readOnly: false, direct), loop, 8);
-        Assert.SkipUnless(file.Image.CanPunchHole, "this filesystem makes no holes");
+        BlockImage image = BlockImage.Open(path, readOnly: false, direct);
+        using var file = new BlockFile<Told>(image, loop, 8);
+        Assert.SkipUnless(image.CanPunchHole, "this filesystem makes no holes");
         using MemoryMapping memory = MemoryMapping.Allocate(Sectors * Sector);
         byte[] model = new byte[Sectors * Sector];
         s_steps.Sample(steps =>
@@ -40,7 +41,7 @@ public sealed class BlockFileTests : IDisposable
     }
 
     private static void Apply(
-        Loop loop, BlockFile file, MemoryMapping memory, byte[] model, int kind,
+        Loop loop, BlockFile<Told> file, MemoryMapping memory, byte[] model, int kind,
         (int Start, int Length) range, byte fill)
     {
         Span<byte> part = model.AsSpan(range.Start, range.Length);
@@ -50,21 +51,21 @@ public sealed class BlockFileTests : IDisposable
         {
             case 0:
                 buffer.Span.Fill(0xFF);
-                file.Read(buffer, range.Start, seen, 1);
+                file.Read(buffer, range.Start, new Told(seen, 1));
                 break;
             case 1 or 2:
                 SocketEntryTests.Fill(part);
                 part[0] = fill;
                 part.CopyTo(buffer.Span);
-                file.Write(buffer, range.Start, dataSync: kind == 2, seen, 1);
+                file.Write(buffer, range.Start, dataSync: kind == 2, new Told(seen, 1));
                 break;
             case 3:
                 part.Clear();
-                file.PunchHole(range.Start, range.Length, seen, 1);
+                file.PunchHole(range.Start, range.Length, new Told(seen, 1));
                 break;
             default:
                 part.Clear();
-                file.ZeroRange(range.Start, range.Length, seen, 1);
+                file.ZeroRange(range.Start, range.Length, new Told(seen, 1));
                 break;
         }
 
@@ -78,21 +79,22 @@ public sealed class BlockFileTests : IDisposable
     {
         string path = _directory.File("image", 1 << 20);
         using Loop loop = TestLoop.Create();
-        using var file = new BlockFile(BlockImage.Open(path, readOnly: false, DirectMode.Off), loop, 32);
+        using var file = new BlockFile<Told>(
+            BlockImage.Open(path, readOnly: false, DirectMode.Off), loop, 32);
         using MemoryMapping memory = MemoryMapping.Allocate(32 * Sector);
         var seen = new Collector();
         for (int i = 0; i < 32; i++)
         {
             IoBuffer buffer = memory.Slice(i * Sector, Sector);
             buffer.Span.Fill((byte)i);
-            file.Write(buffer, i * Sector, dataSync: false, seen, (ulong)i);
+            file.Write(buffer, i * Sector, dataSync: false, new Told(seen, (ulong)i));
         }
 
         Assert.Throws<InvalidOperationException>(
-            () => file.Read(memory.Slice(0, Sector), 0, seen, 99));
+            () => file.Read(memory.Slice(0, Sector), 0, new Told(seen, 99)));
         loop.Until(() => seen.Count == 32);
         Assert.All(seen.Seen, completion => Assert.Equal(0, completion.Result));
-        file.DataSync(seen, 100);
+        file.DataSync(new Told(seen, 100));
         loop.Until(() => seen.Count == 33);
         Assert.Equal(0, seen.Of(100).Result);
         byte[] bytes = TestFiles.Bytes(path);
@@ -104,12 +106,12 @@ public sealed class BlockFileTests : IDisposable
     {
         string path = _directory.File("image", (2 * Sector) + 100);
         using Loop loop = TestLoop.Create();
-        using var file = new BlockFile(BlockImage.Open(path, readOnly: true, DirectMode.Off), loop, 4);
+        using var file = new BlockFile<Told>(BlockImage.Open(path, readOnly: true, DirectMode.Off), loop, 4);
         using MemoryMapping memory = MemoryMapping.Allocate(4 * Sector);
         var seen = new Collector();
-        file.Read(memory.Slice(0, 2 * Sector), Sector, seen, 1);
-        file.Read(memory.Slice(0, Sector), 3 * Sector, seen, 2);
-        file.Read(memory.Slice(0, 2 * Sector), 0, seen, 3);
+        file.Read(memory.Slice(0, 2 * Sector), Sector, new Told(seen, 1));
+        file.Read(memory.Slice(0, Sector), 3 * Sector, new Told(seen, 2));
+        file.Read(memory.Slice(0, 2 * Sector), 0, new Told(seen, 3));
         loop.Until(() => seen.Count == 3);
         Assert.Equal(-Errno.EIO, seen.Of(1).Result);
         Assert.Equal(-Errno.EIO, seen.Of(2).Result);
@@ -122,11 +124,11 @@ public sealed class BlockFileTests : IDisposable
     {
         string path = _directory.File("image", 2 * Sector);
         using Loop loop = TestLoop.Create();
-        using var file = new BlockFile(BlockImage.Open(path, readOnly: true, DirectMode.Auto), loop, 4);
+        using var file = new BlockFile<Told>(BlockImage.Open(path, readOnly: true, DirectMode.Auto), loop, 4);
         using MemoryMapping memory = MemoryMapping.Allocate(4 * Sector);
         var seen = new Collector();
-        file.Read(memory.Slice(0, 2 * Sector), Sector, seen, 1);
-        file.Read(memory.Slice(0, Sector), 4 * Sector, seen, 2);
+        file.Read(memory.Slice(0, 2 * Sector), Sector, new Told(seen, 1));
+        file.Read(memory.Slice(0, Sector), 4 * Sector, new Told(seen, 2));
         loop.Until(() => seen.Count == 2);
         Assert.Equal(-Errno.EIO, seen.Of(1).Result);
         Assert.Equal(-Errno.EIO, seen.Of(2).Result);
@@ -148,15 +150,15 @@ public sealed class BlockFileTests : IDisposable
             }
 
             using Loop loop = TestLoop.Create();
-            using var file = new BlockFile(
+            using var file = new BlockFile<Told>(
                 BlockImage.Open(path, readOnly: false, DirectMode.Auto), loop, 4);
             using MemoryMapping memory = MemoryMapping.Allocate(1 << 20);
             memory.Bytes.Fill(1);
             var seen = new Collector();
-            file.Write(memory.Slice(0, 1 << 20), 0, dataSync: false, seen, 1);
+            file.Write(memory.Slice(0, 1 << 20), 0, dataSync: false, new Told(seen, 1));
             loop.Until(() => seen.Count == 1);
             Assert.Equal(-Errno.ENOSPC, seen.Of(1).Result);
-            file.Read(memory.Slice(0, Sector), 2 << 20, seen, 2);
+            file.Read(memory.Slice(0, Sector), 2 << 20, new Told(seen, 2));
             loop.Until(() => seen.Count == 2);
             Assert.Equal(0, seen.Of(2).Result);
         }
@@ -173,15 +175,15 @@ public sealed class BlockFileTests : IDisposable
         using Loop loop = TestLoop.Create(16);
         for (int i = 0; i < 3; i++)
         {
-            var file = new BlockFile(BlockImage.Open(path, readOnly: false, DirectMode.Off), loop, 15);
+            var file = new BlockFile<Told>(BlockImage.Open(path, readOnly: false, DirectMode.Off), loop, 15);
             file.Dispose();
             file.Dispose();
         }
 
         // A second dispose must not have freed what was not its own.
         BlockImage image = BlockImage.Open(path, readOnly: false, DirectMode.Off);
-        Assert.Throws<LoopFullException>(() => new BlockFile(image, loop, 16));
-        using var last = new BlockFile(image, loop, 15);
+        Assert.Throws<LoopFullException>(() => new BlockFile<Told>(image, loop, 16));
+        using var last = new BlockFile<Told>(image, loop, 15);
     }
 
     [Fact(Timeout = 20_000)]
@@ -189,7 +191,7 @@ public sealed class BlockFileTests : IDisposable
     {
         string path = _directory.File("image", 65536);
         Loop loop = TestLoop.Create();
-        var file = new BlockFile(BlockImage.Open(path, readOnly: false, DirectMode.Off), loop, 4);
+        var file = new BlockFile<Told>(BlockImage.Open(path, readOnly: false, DirectMode.Off), loop, 4);
         loop.Dispose();
         file.Dispose();
         // The ring held the file too, and the kernel takes rings apart in the background.

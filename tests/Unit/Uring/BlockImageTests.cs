@@ -47,10 +47,10 @@ public sealed class BlockImageTests : IDisposable
         BlockImage image = BlockImage.Open(path, readOnly: true, DirectMode.Off);
         Assert.True(image.IsReadOnly);
         Assert.False(image.CanPunchHole);
-        using var file = new BlockFile(image, loop, 4);
+        using var file = new BlockFile<Told>(image, loop, 4);
         var seen = new Collector();
-        file.Write(memory.Slice(0, 4096), 0, dataSync: false, seen, 1);
-        file.Read(memory.Slice(0, 4096), 0, seen, 2);
+        file.Write(memory.Slice(0, 4096), 0, dataSync: false, new Told(seen, 1));
+        file.Read(memory.Slice(0, 4096), 0, new Told(seen, 2));
         loop.Until(() => seen.Count == 2);
         Assert.Equal(-Errno.EBADF, seen.Of(1).Result);
         Assert.Equal(0, seen.Of(2).Result);
@@ -106,10 +106,10 @@ public sealed class BlockImageTests : IDisposable
         Assert.True(image.PhysicalBlockBytes >= image.DirectAlignBytes);
         using Loop loop = TestLoop.Create();
         using MemoryMapping memory = MemoryMapping.Allocate(65536);
-        using var file = new BlockFile(image, loop, 4);
+        using var file = new BlockFile<Told>(image, loop, 4);
         var seen = new Collector();
         memory.Bytes.Fill(3);
-        file.Write(memory.Slice(0, image.DirectAlignBytes), image.DirectAlignBytes, true, seen, 1);
+        file.Write(memory.Slice(0, image.DirectAlignBytes), image.DirectAlignBytes, true, new Told(seen, 1));
         loop.Until(() => seen.Count == 1);
         Assert.Equal(0, seen.Of(1).Result);
         Assert.Equal(3, TestFiles.Bytes(path)[image.DirectAlignBytes]);
@@ -122,11 +122,11 @@ public sealed class BlockImageTests : IDisposable
             _directory.File("image", 65536), readOnly: false, DirectMode.Auto);
         using Loop loop = TestLoop.Create();
         using MemoryMapping memory = MemoryMapping.Allocate(65536);
-        using var file = new BlockFile(image, loop, 4);
+        using var file = new BlockFile<Told>(image, loop, 4);
         Assert.SkipUnless(image.IsDirect && image.DirectAlignBytes > 1, "not direct");
         var seen = new Collector();
-        file.Write(memory.Slice(0, 100), 0, dataSync: false, seen, 1);
-        file.Read(memory.Slice(0, 4096), 7, seen, 2);
+        file.Write(memory.Slice(0, 100), 0, dataSync: false, new Told(seen, 1));
+        file.Read(memory.Slice(0, 4096), 7, new Told(seen, 2));
         loop.Until(() => seen.Count == 2);
         // Some filesystems serve what is not aligned through the page cache instead.
         Assert.Contains(seen.Of(1).Result, new[] { -Errno.EINVAL, 0 });
@@ -161,10 +161,10 @@ public sealed class BlockImageTests : IDisposable
             using Loop loop = TestLoop.Create();
             using MemoryMapping memory = MemoryMapping.Allocate(4096);
             BlockImage image = BlockImage.Open(path, readOnly: false, DirectMode.Auto);
-            using var file = new BlockFile(image, loop, 4);
+            using var file = new BlockFile<Told>(image, loop, 4);
             var seen = new Collector();
             memory.Bytes.Fill(9);
-            file.Write(memory.Slice(0, 4096), 8192, dataSync: true, seen, 1);
+            file.Write(memory.Slice(0, 4096), 8192, dataSync: true, new Told(seen, 1));
             loop.Until(() => seen.Count == 1);
             Assert.Equal(0, seen.Of(1).Result);
             Assert.Equal(9, TestFiles.Bytes(path)[8192]);

@@ -22,6 +22,13 @@ internal sealed class Collector : IRingCompletion
 
 internal readonly record struct Completion(ulong Token, int Result, CompletionFlags Flags);
 
+/// <summary>Tells a handler of the ring of the end of a file's operation.</summary>
+internal readonly record struct Told(IRingCompletion Handler, ulong Token) : IFileCompletion
+{
+    public void OnFileCompleted(int result) =>
+        Handler.OnCompletion(Token, result, CompletionFlags.None);
+}
+
 /// <summary>Small loops, turned by the test itself.</summary>
 internal static class TestLoop
 {

@@ -33,14 +33,14 @@ public sealed class ZeroAllocationTests
         using var directory = new TempDirectory();
         using Loop loop = TestLoop.Create();
         using MemoryMapping memory = MemoryMapping.Allocate(8192);
-        using var file = new BlockFile(
+        using var file = new BlockFile<Told>(
             BlockImage.Open(directory.File("image", 1 << 20), readOnly: false, direct), loop, 4);
         var counter = new Counter();
         long done = 0;
         AssertNone(() =>
         {
-            file.Write(memory.Slice(0, 4096), 4096, dataSync: false, counter, 1);
-            file.Read(memory.Slice(4096, 4096), 8192, counter, 2);
+            file.Write(memory.Slice(0, 4096), 4096, dataSync: false, new Told(counter, 1));
+            file.Read(memory.Slice(4096, 4096), 8192, new Told(counter, 2));
             done += 2;
             while (counter.Count < done)
             {
