@@ -9,7 +9,8 @@
 make_store
 amount=$(pick 16M 5G)
 for fs in ext4 xfs btrfs; do
-    image=$(new_image "$fs.img" 800M)
+    # Room for btrfs, which keeps the whole of an extent while any block of it is in use.
+    image=$(new_image "$fs.img" 2400M)
     dev=$(attach "$image")
     make_fs "$fs" "$dev"
     mkdir -p /mnt/fs
@@ -19,6 +20,7 @@ for fs in ext4 xfs btrfs; do
             --iodepth="$depth" --rw=randwrite --bsrange=4k-1M --blockalign=4k --norandommap \
             --serialize_overlap=1 --verify=xxhash --verify_backlog=64 --verify_fatal=1 \
             --size=128M --io_size="$amount"
+        rm "/mnt/fs/d$depth".*
     done
     umount /mnt/fs
     check_fs "$fs" "$dev"
