@@ -65,7 +65,7 @@ public interface IVolumeEffects
     /// <param name="payload">As they came with the request.</param>
     void ReleasePayload(in IoBuffer payload);
 
-    /// <summary>Another writer was promised, or the volume was released: nothing is served any more.</summary>
+    /// <summary>Another writer was promised, or the volume was released: serving has ended.</summary>
     /// <param name="stage">Fenced or released.</param>
     void Ended(VolumeStage stage);
 }

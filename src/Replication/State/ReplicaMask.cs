@@ -47,7 +47,7 @@ public readonly record struct ReplicaMask(uint Bits)
     /// <param name="isIn">Whether it is to be in it.</param>
     public ReplicaMask Set(int place, bool isIn) => isIn ? With(place) : Without(place);
 
-    /// <summary>The lowest place in it that is neither in another set nor a certain one; −1 for none.</summary>
+    /// <summary>The lowest place in it that is neither in another set nor one place; −1 for none.</summary>
     /// <param name="others">Not these.</param>
     /// <param name="place">Nor this; −1 for no such.</param>
     public int FirstOutside(ReplicaMask others, int place)
@@ -66,6 +66,7 @@ public readonly record struct ReplicaMask(uint Bits)
     public override string ToString()
     {
         uint bits = Bits;
-        return $"{{{string.Join(", ", Enumerable.Range(0, Places).Where(place => (bits >> place & 1) != 0))}}}";
+        IEnumerable<int> places = Enumerable.Range(0, Places).Where(place => (bits >> place & 1) != 0);
+        return $"{{{string.Join(", ", places)}}}";
     }
 }

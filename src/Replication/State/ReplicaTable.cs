@@ -63,9 +63,9 @@ public sealed class ReplicaTable
     public void Move(int place, ReplicaStage stage, bool isCurrent)
     {
         _replicas[place].Stage = stage;
-        Connected = stage == ReplicaStage.Absent ? Connected.Without(place) : Connected.With(place);
-        InStream = stage == ReplicaStage.InStream ? InStream.With(place) : InStream.Without(place);
-        Counting = stage == ReplicaStage.InStream && isCurrent ? Counting.With(place) : Counting.Without(place);
+        Connected = Connected.Set(place, stage != ReplicaStage.Absent);
+        InStream = InStream.Set(place, stage == ReplicaStage.InStream);
+        Counting = Counting.Set(place, stage == ReplicaStage.InStream && isCurrent);
         if (stage == ReplicaStage.Absent)
         {
             _replicas[place].FlushSent = 0;

@@ -60,7 +60,7 @@ public sealed class VolumeMachine
     /// <summary>Requests of the host in hand.</summary>
     public int RequestCount => _requests.Count;
 
-    /// <summary>Takes a request of the host. A write's payload is the machine's until it is released.</summary>
+    /// <summary>Takes a request of the host. A write's payload is ours until it is released.</summary>
     /// <param name="request">In range and aligned.</param>
     /// <param name="crc">CRC32C of a write's payload.</param>
     /// <param name="completion">Hears of the end, exactly once.</param>

@@ -125,7 +125,7 @@ internal sealed class VolumeReads
         Continue(id, now);
     }
 
-    // The local image where it is current, otherwise a replica all of which is. Who failed is not asked again.
+    // The local image where it is current, otherwise a replica all of which is. Nobody is asked twice.
     private void Ask(ulong id, int slot)
     {
         ref HostRequest request = ref _requests[slot];

@@ -381,7 +381,7 @@ internal sealed class VolumeWrites
         if (_requests.TryFind(request, out int slot))
         {
             bool isDurable = _options.AcknowledgesDurable ||
-                operation.Flags.HasFlag(BlockRequestFlags.ForceUnitAccess);
+                (operation.Flags & BlockRequestFlags.ForceUnitAccess) != BlockRequestFlags.None;
             if (isDurable)
             {
                 StartFlush(request);

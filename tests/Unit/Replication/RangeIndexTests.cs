@@ -36,7 +36,8 @@ public sealed class RangeIndexTests
             (long from, long bytes) = Range(random, volumeBytes, longest);
             ulong before = step - (ulong)random.Next((int)Math.Min(step, 40));
             ulong? want = model
-                .Where(entry => entry is { } e && e.Start < from + bytes && e.End > from && e.Sequence < before)
+                .Where(entry => entry is { } e && e.Sequence < before)
+                .Where(entry => entry!.Value.Start < from + bytes && entry.Value.End > from)
                 .Max(entry => entry?.Sequence);
             bool found = index.TryFindOverlap(from, bytes, before, out int got);
             Assert.Equal(want is not null, found);

@@ -32,8 +32,9 @@ public sealed class VolumeConfigurationTests
             if (random.Next(2) == 0)
             {
                 var members = new ReplicaMask((uint)random.Next(1, 1 << 10));
-                next = members.Count > QuorumRule.MaxReplicas
-                    ? null : new ReplicaGroup(members, new QuorumRule(members.Count, random.Next(1, members.Count + 1)));
+                int m = members.Count;
+                next = m > QuorumRule.MaxReplicas
+                    ? null : new ReplicaGroup(members, new QuorumRule(m, random.Next(1, m + 1)));
             }
 
             var configuration = new VolumeConfiguration(1, group, next);
@@ -43,7 +44,8 @@ public sealed class VolumeConfigurationTests
                 values[i] = random.Next(8);
             }
 
-            Assert.Equal(Slowly(configuration, values, eligible), configuration.HighestHeld(values, eligible));
+            long want = Slowly(configuration, values, eligible);
+            Assert.Equal(want, configuration.HighestHeld(values, eligible));
         }
     }
 
@@ -54,7 +56,8 @@ public sealed class VolumeConfigurationTests
             1, new ReplicaGroup(ReplicaMask.First(2), QuorumRule.Majority(3))));
     }
 
-    private static long Slowly(VolumeConfiguration configuration, ReadOnlySpan<long> values, ReplicaMask eligible)
+    private static long Slowly(
+        VolumeConfiguration configuration, ReadOnlySpan<long> values, ReplicaMask eligible)
     {
         for (long value = 7; value >= 0; value--)
         {

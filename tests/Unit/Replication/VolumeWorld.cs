@@ -204,7 +204,8 @@ internal sealed class VolumeWorld : IVolumeEffects, IBlockCompletion
                 break;
             default:
                 ulong sequence = _log.Last(entry => TokenOf(entry.Payload) == token).Sequence;
-                Check(_replicas.Count(replica => replica.Has(sequence)) >= _quorum, "answered without a quorum");
+                int holders = _replicas.Count(replica => replica.Has(sequence));
+                Check(holders >= _quorum, "answered without a quorum");
                 for (int i = 0; i < call.Count; i++)
                 {
                     _shown[call.Block + i] = Math.Max(_shown[call.Block + i], sequence);
