@@ -46,6 +46,10 @@ public sealed class SlotTable<T> where T : struct
         get => ref _entries[index].Value;
     }
 
+    /// <summary>Whether a slot is given out; for who looks at all of them.</summary>
+    /// <param name="index">The slot.</param>
+    public bool IsRented(int index) => _entries[index].IsRented;
+
     /// <summary>Takes a slot.</summary>
     /// <param name="index">The slot, until <see cref="Return"/>.</param>
     /// <returns>Its content, all zero.</returns>

@@ -1,0 +1,157 @@
+using Ublk.Wire.Blocks;
+
+namespace Ublk.Replication.State;
+
+/// <summary>
+/// Reads of the host. A byte is shown only when no later recovery can find an older one: no operation on
+/// its range is without its quorum, and the lease runs, both when the source is asked and when it has
+/// answered (replication design, section 4.5 and rules 12 and 13).
+/// </summary>
+internal sealed class VolumeReads
+{
+    private readonly HostRequests _requests;
+    private readonly VolumeWrites _writes;
+    private readonly ReplicaTable _replicas;
+    private readonly IVolumeEffects _effects;
+    private readonly Queue<ulong> _waiting;
+    private readonly int _local;
+
+    /// <summary>No reads yet.</summary>
+    /// <param name="requests">The host's requests.</param>
+    /// <param name="writes">Knows which ranges are without their quorum.</param>
+    /// <param name="replicas">Knows the lease.</param>
+    /// <param name="capacity">Most requests at once.</param>
+    /// <param name="local">Place of the local replica; −1 without one.</param>
+    /// <param name="effects">The surroundings.</param>
+    public VolumeReads(
+        HostRequests requests, VolumeWrites writes, ReplicaTable replicas, int capacity, int local,
+        IVolumeEffects effects)
+    {
+        _requests = requests;
+        _writes = writes;
+        _replicas = replicas;
+        _effects = effects;
+        _local = local;
+        _waiting = new Queue<ulong>(capacity);
+    }
+
+    /// <summary>Takes a read as far as it can go now.</summary>
+    /// <param name="id">The request.</param>
+    /// <param name="now">The clock.</param>
+    public void Continue(ulong id, long now)
+    {
+        if (!_requests.TryFind(id, out int slot))
+        {
+            return; // Its time was over while it waited.
+        }
+
+        ref HostRequest request = ref _requests[slot];
+        if (_writes.TryWaitForQuorum(id, ref request))
+        {
+            return;
+        }
+
+        if (now >= _replicas.LeaseUntil)
+        {
+            _waiting.Enqueue(id);
+        }
+        else if (request.HasBytes)
+        {
+            _requests.Answer(slot, BlockStatus.Ok);
+        }
+        else
+        {
+            Ask(id, slot);
+        }
+    }
+
+    /// <summary>The lease may have been renewed, or a source may have come: those who wait go on.</summary>
+    /// <param name="now">The clock.</param>
+    public void Wake(long now)
+    {
+        for (int count = _waiting.Count; count > 0 && now < _replicas.LeaseUntil; count--)
+        {
+            Continue(_waiting.Dequeue(), now);
+        }
+    }
+
+    /// <summary>Reads that wait for an operation go on, one after the other.</summary>
+    /// <param name="first">The first of them.</param>
+    /// <param name="now">The clock.</param>
+    public void WakeChain(ulong first, long now)
+    {
+        for (ulong id = first; id != 0;)
+        {
+            ulong next = 0;
+            if (_requests.TryFind(id, out int slot))
+            {
+                next = _requests[slot].NextWaiter;
+                _requests[slot].NextWaiter = 0;
+                _requests[slot].WaitsFor = 0;
+            }
+
+            Continue(id, now);
+            id = next;
+        }
+    }
+
+    /// <summary>A source has answered, or has gone.</summary>
+    /// <param name="id">The request.</param>
+    /// <param name="source">The source's place.</param>
+    /// <param name="status">How.</param>
+    /// <param name="isOver">Nothing is served any more.</param>
+    /// <param name="now">The clock.</param>
+    public void OnEnded(ulong id, int source, BlockStatus status, bool isOver, long now)
+    {
+        if (!_requests.TryFind(id, out int slot) || !_requests[slot].IsReading)
+        {
+            throw new InvalidOperationException($"read {id:x} ended twice");
+        }
+
+        ref HostRequest request = ref _requests[slot];
+        request.IsReading = false;
+        if (isOver || request.IsOverdue)
+        {
+            _requests.Answer(slot, isOver ? BlockStatus.Gone : BlockStatus.TimedOut);
+            return;
+        }
+
+        request.HasBytes = status == BlockStatus.Ok;
+        if (!request.HasBytes)
+        {
+            request.Tried = request.Tried.With(source);
+        }
+
+        Continue(id, now);
+    }
+
+    // The local image where it is current, otherwise a replica all of which is. Nobody is asked twice.
+    private void Ask(ulong id, int slot)
+    {
+        ref HostRequest request = ref _requests[slot];
+        BlockRequest read = request.Request;
+        bool isLocal = _local >= 0 && _replicas.InStream.Has(_local) && !request.Tried.Has(_local) &&
+            _effects.CanReadLocally(read.OffsetBytes, read.LengthBytes);
+        int source = isLocal ? _local : _replicas.Counting.FirstOutside(request.Tried, _local);
+        if (source >= 0)
+        {
+            request.IsReading = true;
+            if (isLocal)
+            {
+                _effects.ReadLocally(id, read.OffsetBytes, read.Buffer);
+            }
+            else
+            {
+                _effects.ReadFromPeer(source, id, read.OffsetBytes, read.Buffer, _writes.Acknowledged);
+            }
+        }
+        else if (request.Tried.IsEmpty)
+        {
+            _waiting.Enqueue(id); // Nobody is there; with the next grant somebody may be.
+        }
+        else
+        {
+            _requests.Answer(slot, BlockStatus.IoError);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+using Ublk.Wire.Blocks;
+
+namespace Ublk.Replication.State;
+
+/// <summary>
+/// Mutating operations and flushes of the host: their place in history, the replicas' answers, the quorum,
+/// back-pressure (replication design, section 4 and rules 15 to 20).
+/// </summary>
+internal sealed class VolumeWrites
+{
+    private readonly VolumeOptions _options;
+    private readonly HostRequests _requests;
+    private readonly ReplicaTable _replicas;
+    private readonly IVolumeEffects _effects;
+    private readonly RangeIndex _open;
+    private readonly Queue<ulong> _held;
+    private readonly Queue<ulong> _flushes;
+    private readonly ReplicaLag[] _lags = new ReplicaLag[ReplicaMask.Places];
+    private readonly int _local;
+
+    /// <summary>Nothing written yet.</summary>
+    /// <param name="options">Settings.</param>
+    /// <param name="requests">The host's requests.</param>
+    /// <param name="replicas">What is known of the replicas.</param>
+    /// <param name="firstSequence">First sequence of the epoch.</param>
+    /// <param name="local">Place of the local replica; −1 without one.</param>
+    /// <param name="effects">The surroundings.</param>
+    public VolumeWrites(
+        VolumeOptions options, HostRequests requests, ReplicaTable replicas, ulong firstSequence, int local,
+        IVolumeEffects effects)
+    {
+        _options = options;
+        _requests = requests;
+        _replicas = replicas;
+        _effects = effects;
+        _local = local;
+        Window = new WriteWindow(firstSequence, options.WindowOperations, options.WindowBytes);
+        _open = new RangeIndex(options.WindowOperations);
+        _held = new Queue<ulong>(options.MaxRequests);
+        _flushes = new Queue<ulong>(options.MaxRequests);
+        Acknowledged = firstSequence - 1;
+    }
+
+    /// <summary>The operations that some replica may still need.</summary>
+    public WriteWindow Window { get; }
+
+    /// <summary>Highest acknowledged sequence.</summary>
+    public ulong Acknowledged { get; private set; }
+
+    /// <summary>Called with the first read that waited for an operation which has its quorum now.</summary>
+    public required Action<ulong> OnAcknowledged { get; init; }
+
+    /// <summary>Starts a write, discard or write-zeroes.</summary>
+    /// <param name="id">The request.</param>
+    public void Start(ulong id)
+    {
+        if (!_replicas.HasWriteQuorum && _options.OnQuorumLoss == QuorumLoss.Error)
+        {
+            _ = _requests.TryFind(id, out int slot);
+            _requests.Answer(slot, BlockStatus.IoError);
+            return;
+        }
+
+        _held.Enqueue(id);
+        Pump();
+    }
+
+    /// <summary>Starts a flush: everything acknowledged before it is to be durable on a quorum.</summary>
+    /// <param name="id">The request.</param>
+    public void StartFlush(ulong id)
+    {
+        _ = _requests.TryFind(id, out int slot);
+        if (_replicas.Committed >= Acknowledged)
+        {
+            _requests.Answer(slot, BlockStatus.Ok);
+            return;
+        }
+
+        _requests[slot].Through = Acknowledged;
+        _flushes.Enqueue(id);
+        Flush();
+    }
+
+    /// <summary>Asks every replica that counts to flush what is acknowledged, unless it was asked.</summary>
+    public void Flush()
+    {
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (_replicas.Counting.Has(place) && _replicas.MarkFlush(place, Acknowledged))
+            {
+                _effects.SendFlush(place, Acknowledged);
+            }
+        }
+    }
+
+    /// <summary>
+    /// Lets a read wait for the latest operation on its range that is without its quorum, if there is one.
+    /// </summary>
+    /// <param name="id">The request.</param>
+    /// <param name="request">Its entry.</param>
+    public bool TryWaitForQuorum(ulong id, ref HostRequest request)
+    {
+        BlockRequest read = request.Request;
+        if (!_open.TryFindOverlap(read.OffsetBytes, read.LengthBytes, ulong.MaxValue, out int slot))
+        {
+            return false;
+        }
+
+        ref WindowOperation operation = ref Window.At(slot);
+        request.WaitsFor = operation.Sequence;
+        request.NextWaiter = operation.FirstWaiter;
+        operation.FirstWaiter = id;
+        return true;
+    }
+
+    /// <summary>Takes a read out of the line for its operation, because its time is over.</summary>
+    /// <param name="id">The request.</param>
+    /// <param name="slot">Its slot.</param>
+    public void StopWaiting(ulong id, int slot)
+    {
+        ref WindowOperation operation = ref Window[_requests[slot].WaitsFor];
+        ulong next = _requests[slot].NextWaiter;
+        if (operation.FirstWaiter == id)
+        {
+            operation.FirstWaiter = next;
+            return;
+        }
+
+        ulong before = operation.FirstWaiter;
+        while (_requests.TryFind(before, out int other))
+        {
+            if (_requests[other].NextWaiter == id)
+            {
+                _requests[other].NextWaiter = next;
+                return;
+            }
+
+            before = _requests[other].NextWaiter;
+        }
+    }
+
+    /// <summary>A replica follows the stream from a sequence on.</summary>
+    /// <param name="replica">Its place.</param>
+    /// <param name="applied">What it says it has; older operations it is not sent.</param>
+    /// <param name="isCurrent">None of it is stale.</param>
+    public void Enter(int replica, ulong applied, bool isCurrent)
+    {
+        _lags[replica] = default;
+        _replicas.Move(replica, ReplicaStage.InStream, isCurrent);
+
+        // What it says now replaces what it said before: an answer it has forgotten no longer counts.
+        for (ulong sequence = Window.Base; sequence < Window.Next; sequence++)
+        {
+            ref WindowOperation operation = ref Window[sequence];
+            bool hasIt = sequence <= applied;
+            operation.AnsweredBy = operation.AnsweredBy.Set(replica, hasIt);
+            if (!operation.IsAcknowledged)
+            {
+                operation.AppliedBy = operation.AppliedBy.Set(replica, hasIt && isCurrent);
+            }
+            else if (!hasIt)
+            {
+                _lags[replica].Add(operation.PayloadBytes);
+            }
+
+            if (!hasIt)
+            {
+                _effects.SendOperation(replica, operation, _replicas.Committed);
+            }
+        }
+
+        if (_flushes.Count > 0)
+        {
+            Flush();
+        }
+
+        AcknowledgeAll();
+        Pump();
+    }
+
+    /// <summary>A replica of the stream counts from now on, also for what came with its resync.</summary>
+    /// <param name="replica">Its place.</param>
+    /// <param name="applied">Its A.</param>
+    public void BecomeCurrent(int replica, ulong applied)
+    {
+        _replicas.Move(replica, ReplicaStage.InStream, isCurrent: true);
+        for (ulong sequence = Window.Base; sequence < Window.Next && sequence <= applied; sequence++)
+        {
+            Window[sequence].AppliedBy = Window[sequence].AppliedBy.With(replica);
+        }
+
+        AcknowledgeAll();
+        Pump();
+    }
+
+    /// <summary>A replica no longer follows the stream.</summary>
+    /// <param name="replica">Its place.</param>
+    /// <param name="stage">Where it stands now.</param>
+    public void Leave(int replica, ReplicaStage stage)
+    {
+        _replicas.Move(replica, stage, isCurrent: false);
+        if (replica == _local)
+        {
+            AcknowledgeAll(); // Nobody waits for the local image any more.
+        }
+
+        Pump();
+    }
+
+    /// <summary>A replica has answered an operation.</summary>
+    /// <param name="replica">Its place, in the stream.</param>
+    /// <param name="sequence">The operation.</param>
+    /// <param name="isApplied">It has applied it and its copy of the range is current.</param>
+    public void Answer(int replica, ulong sequence, bool isApplied)
+    {
+        if (!Window.Has(sequence) || Window[sequence].AnsweredBy.Has(replica))
+        {
+            return;
+        }
+
+        ref WindowOperation operation = ref Window[sequence];
+        operation.AnsweredBy = operation.AnsweredBy.With(replica);
+        if (isApplied)
+        {
+            operation.AppliedBy = operation.AppliedBy.With(replica);
+        }
+
+        if (operation.IsAcknowledged)
+        {
+            _lags[replica].Remove(operation.PayloadBytes);
+        }
+        else
+        {
+            TryAcknowledge(ref operation);
+        }
+
+        Pump();
+    }
+
+    /// <summary>More is durable on a quorum than before: flushes may be complete.</summary>
+    public void OnCommitted()
+    {
+        while (_flushes.TryPeek(out ulong id))
+        {
+            if (_requests.TryFind(id, out int slot))
+            {
+                if (_requests[slot].Through > _replicas.Committed)
+                {
+                    return;
+                }
+
+                _requests.Answer(slot, BlockStatus.Ok);
+            }
+
+            _ = _flushes.Dequeue();
+        }
+    }
+
+    /// <summary>Operations that may have their quorum by now are looked at.</summary>
+    public void AcknowledgeAll()
+    {
+        for (ulong sequence = Window.Base; sequence < Window.Next; sequence++)
+        {
+            ref WindowOperation operation = ref Window[sequence];
+            if (!operation.IsAcknowledged)
+            {
+                TryAcknowledge(ref operation);
+            }
+        }
+    }
+
+    /// <summary>Makes room in the window, and gives held requests their place in history.</summary>
+    public void Pump()
+    {
+        DropDone();
+        while (_held.TryPeek(out ulong id))
+        {
+            if (_requests.TryFind(id, out int slot) && !TrySequence(id, slot))
+            {
+                return;
+            }
+
+            _ = _held.Dequeue();
+        }
+    }
+
+    // Oldest first, so that what is kept stays one piece of history.
+    private void DropDone()
+    {
+        while (Window.Count > 0 && IsDone(Window[Window.Base]))
+        {
+            ref WindowOperation oldest = ref Window[Window.Base];
+            if (oldest.Operation == BlockOperation.Write)
+            {
+                _requests.ReleasePayload(oldest.Payload);
+            }
+
+            Window.DropOldest();
+        }
+    }
+
+    private bool IsDone(in WindowOperation operation) =>
+        operation.IsAcknowledged && operation.AnsweredBy.HasAll(_replicas.InStream);
+
+    private bool TrySequence(ulong id, int slot)
+    {
+        ref HostRequest request = ref _requests[slot];
+        int payload = request.OwnsPayload ? (int)request.Request.LengthBytes : 0;
+        if (!_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
+        {
+            return false;
+        }
+
+        ref WindowOperation operation = ref Window.Append(new WindowOperation
+        {
+            Operation = request.Request.Operation,
+            Flags = request.Request.Flags,
+            OffsetBytes = request.Request.OffsetBytes,
+            LengthBytes = request.Request.LengthBytes,
+            Crc = request.Crc,
+            Payload = request.Request.Buffer,
+            Request = id,
+        });
+        request.Sequence = operation.Sequence;
+        request.OwnsPayload = false;
+        _open.Add(Window.SlotOf(operation.Sequence), operation.Sequence, operation.OffsetBytes,
+            operation.LengthBytes);
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (_replicas.InStream.Has(place))
+            {
+                _effects.SendOperation(place, operation, _replicas.Committed);
+            }
+        }
+
+        return true;
+    }
+
+    // Who alone holds more than half of the window does not slow the host: a quorum has what it lacks.
+    private bool TryRelieve(int payload)
+    {
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            bool isSlow = _lags[place].Bytes > Window.MaxBytes / 2 ||
+                _lags[place].Operations > Window.Capacity / 2;
+            if (_replicas.InStream.Has(place) && isSlow)
+            {
+                _replicas.Move(place, ReplicaStage.Behind, isCurrent: false);
+                _effects.LeaveStream(place, LeaveReason.TooSlow);
+            }
+        }
+
+        DropDone();
+        return _replicas.HasWriteQuorum && Window.HasRoom(payload);
+    }
+
+    private void TryAcknowledge(ref WindowOperation operation)
+    {
+        // Reads go to the local image, so it must have answered while it is in the stream.
+        bool isLocalDone = _local < 0 || !_replicas.InStream.Has(_local) || operation.AnsweredBy.Has(_local);
+        if (!isLocalDone || !_replicas.Configuration.HasWriteQuorum(operation.AppliedBy))
+        {
+            return;
+        }
+
+        operation.IsAcknowledged = true;
+        Acknowledged = Math.Max(Acknowledged, operation.Sequence);
+        _open.Remove(Window.SlotOf(operation.Sequence));
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (_replicas.InStream.Has(place) && !operation.AnsweredBy.Has(place))
+            {
+                _lags[place].Add(operation.PayloadBytes);
+            }
+        }
+
+        ulong request = operation.Request;
+        ulong waiter = operation.FirstWaiter;
+        operation.Request = 0;
+        operation.FirstWaiter = 0;
+        if (_requests.TryFind(request, out int slot))
+        {
+            bool isDurable = _options.AcknowledgesDurable ||
+                (operation.Flags & BlockRequestFlags.ForceUnitAccess) != BlockRequestFlags.None;
+            if (isDurable)
+            {
+                StartFlush(request);
+            }
+            else
+            {
+                _requests.Answer(slot, BlockStatus.Ok);
+            }
+        }
+
+        if (waiter != 0)
+        {
+            OnAcknowledged(waiter);
+        }
+    }
+}
