@@ -2,6 +2,7 @@ using Ublk.Frontend.Ublk;
 using Ublk.Testing;
 using Ublk.Uring;
 using Ublk.Uring.Native;
+using Ublk.Wire.Blocks;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Ublk;
@@ -176,7 +177,7 @@ public sealed class FakeUblkDriverTests : IUblkCommandSink, IDisposable
         Assert.Equal(0, _driver.Add(ref info));
         Assert.Equal(-Errno.EEXIST, _driver.Add(ref info));
         Assert.Equal(0, _driver.SetParameters(0, UblkParametersBuilder.Build(
-            new Wire.Blocks.BlockLimits(), 1 << 20, 1 << 16, true)));
+            new BlockLimits(), 1 << 20, 1 << 16, true)));
         Assert.Equal(0, _driver.OpenDevice(0, out IUblkCharDevice? file));
         _file = file!;
         _queue = _file.OpenQueue(_loop, 0, Depth);

@@ -1,0 +1,201 @@
+using Ublk.Wire.Ids;
+
+namespace Ublk.Wire.Messages;
+
+/// <summary>
+/// Asks for digests of a range, one for each unit of it. Answered by <see cref="Digests"/>.
+/// </summary>
+/// <param name="Epoch">Epoch of the session.</param>
+/// <param name="Id">Comes back with the answer.</param>
+/// <param name="OffsetBytes">Start, a multiple of 4 KiB.</param>
+/// <param name="LengthBytes">
+/// Length, in sectors' multiples, above 0: at most 65,536 units. The last unit may be shorter.
+/// </param>
+/// <param name="UnitBytes">Bytes per digest: a power of two, 4 KiB to 64 MiB.</param>
+public readonly record struct DigestsRequest(
+    Epoch Epoch, RequestId Id, long OffsetBytes, long LengthBytes, int UnitBytes)
+    : IMessage<DigestsRequest>
+{
+    private const int MinUnit = MessageLimits.CopyBlockBytes, MaxUnit = MessageLimits.MaxRegionBytes;
+
+    private bool IsConsistent =>
+        OffsetBytes + LengthBytes <= MessageLimits.MaxVolumeBytes &&
+        LengthBytes <= (long)UnitBytes * MessageLimits.MaxDigests;
+
+    static MessageKind IMessage<DigestsRequest>.Kind => MessageKind.DigestsRequest;
+
+    static int IMessage<DigestsRequest>.FieldCount => 6;
+
+    static DigestsRequest IMessage<DigestsRequest>.Decode(scoped ref FieldReader fields)
+    {
+        var message = new DigestsRequest(
+            fields.Epoch(), fields.Request(),
+            fields.Bytes(MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes),
+            fields.Length(MessageLimits.MaxVolumeBytes), fields.PowerOfTwo(MinUnit, MaxUnit));
+        fields.Require(message.IsConsistent);
+        return message;
+    }
+
+    static void IMessage<DigestsRequest>.Encode(in DigestsRequest message, ref FieldWriter fields)
+    {
+        FieldWriter.Require(message.IsConsistent);
+        fields.Put(message.Epoch);
+        fields.Put(message.Id);
+        fields.Bytes(message.OffsetBytes, MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes);
+        fields.Length(message.LengthBytes, MessageLimits.MaxVolumeBytes);
+        fields.PowerOfTwo(message.UnitBytes, MinUnit, MaxUnit);
+    }
+}
+
+/// <summary>
+/// Answer to a <see cref="DigestsRequest"/>; with Ok the digests follow as payload, 16 bytes each.
+/// </summary>
+/// <param name="Epoch">From the question.</param>
+/// <param name="Id">From the question.</param>
+/// <param name="Status">Outcome.</param>
+/// <param name="Applied">A of the replica when it read the first byte.</param>
+/// <param name="Issued">Highest operation issued in the range when it had read the last byte.</param>
+/// <param name="PayloadBytes">Length of the payload: 16 for each unit, or 0 unless Ok.</param>
+public readonly record struct Digests(
+    Epoch Epoch, RequestId Id, AnswerStatus Status, Sequence Applied, Sequence Issued, int PayloadBytes)
+    : IMessage<Digests>
+{
+    private bool IsConsistent => Status == AnswerStatus.Ok
+        ? PayloadBytes > 0 && PayloadBytes % Digest.SizeBytes == 0
+        : PayloadBytes == 0;
+
+    static MessageKind IMessage<Digests>.Kind => MessageKind.Digests;
+
+    static int IMessage<Digests>.FieldCount => 7;
+
+    static Digests IMessage<Digests>.Decode(scoped ref FieldReader fields)
+    {
+        var message = new Digests(
+            fields.Epoch(), fields.Request(), fields.Status(), fields.Sequence(), fields.Sequence(),
+            fields.Payload());
+        fields.Require(message.IsConsistent);
+        return message;
+    }
+
+    static void IMessage<Digests>.Encode(in Digests message, ref FieldWriter fields)
+    {
+        FieldWriter.Require(message.IsConsistent);
+        fields.Put(message.Epoch);
+        fields.Put(message.Id);
+        fields.Put(message.Status);
+        fields.Put(message.Applied);
+        fields.Put(message.Issued);
+        fields.Payload(message.PayloadBytes);
+    }
+}
+
+/// <summary>
+/// Asks for the blocks of a range that differ; which ones is the payload: one bit for each 4 KiB, block k in
+/// bit k mod 8 (from the lowest) of byte k / 8, bits behind the last block 0. Answered by one or more
+/// <see cref="CopyChunk"/>.
+/// </summary>
+/// <param name="Epoch">Epoch of the session.</param>
+/// <param name="Id">Comes back with the answers.</param>
+/// <param name="OffsetBytes">Start, a multiple of 4 KiB.</param>
+/// <param name="LengthBytes">
+/// Length, in sectors' multiples, above 0 and up to 1 MiB; within one region. The last block may be shorter.
+/// </param>
+public readonly record struct CopyRequest(
+    Epoch Epoch, RequestId Id, long OffsetBytes, int LengthBytes) : IMessage<CopyRequest>
+{
+    /// <summary>Blocks of the range.</summary>
+    public int Blocks =>
+        (LengthBytes + MessageLimits.CopyBlockBytes - 1) / MessageLimits.CopyBlockBytes;
+
+    /// <summary>Length of the payload.</summary>
+    public int PayloadBytes => (Blocks + 7) / 8;
+
+    private bool IsConsistent => OffsetBytes + LengthBytes <= MessageLimits.MaxVolumeBytes;
+
+    static MessageKind IMessage<CopyRequest>.Kind => MessageKind.CopyRequest;
+
+    static int IMessage<CopyRequest>.FieldCount => 6;
+
+    static CopyRequest IMessage<CopyRequest>.Decode(scoped ref FieldReader fields)
+    {
+        var message = new CopyRequest(
+            fields.Epoch(), fields.Request(),
+            fields.Bytes(MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes),
+            (int)fields.Length(MessageLimits.MaxPayloadBytes));
+        int payloadBytes = fields.Payload();
+        fields.Require(payloadBytes == message.PayloadBytes && message.IsConsistent);
+        return message;
+    }
+
+    static void IMessage<CopyRequest>.Encode(in CopyRequest message, ref FieldWriter fields)
+    {
+        FieldWriter.Require(message.IsConsistent);
+        fields.Put(message.Epoch);
+        fields.Put(message.Id);
+        fields.Bytes(message.OffsetBytes, MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes);
+        fields.Length(message.LengthBytes, MessageLimits.MaxPayloadBytes);
+        fields.Payload(message.PayloadBytes);
+    }
+}
+
+/// <summary>
+/// Part of the answer to a <see cref="CopyRequest"/>: wanted blocks in a row. The request is answered when
+/// every block of it was, or with the first chunk that is not Ok.
+/// </summary>
+/// <param name="Epoch">From the question.</param>
+/// <param name="Id">From the question.</param>
+/// <param name="Status">Outcome; unless Ok the range is the question's and there is no payload.</param>
+/// <param name="OffsetBytes">Start, a multiple of 4 KiB.</param>
+/// <param name="LengthBytes">Length, in sectors' multiples, above 0 and up to 1 MiB.</param>
+/// <param name="Issued">
+/// Highest operation issued in the range when it had been read: the region is current only when A and D of
+/// the target reach it.
+/// </param>
+/// <param name="Applied">A of the source when it read the first byte.</param>
+/// <param name="RegionVersion">The source's version of the region.</param>
+/// <param name="Crc32C">Checksum of the payload; 0 without one.</param>
+/// <param name="Flags">Whether the range is all zeros.</param>
+public readonly record struct CopyChunk(
+    Epoch Epoch, RequestId Id, AnswerStatus Status, long OffsetBytes, int LengthBytes, Sequence Issued,
+    Sequence Applied, Sequence RegionVersion, uint Crc32C, CopyFlags Flags)
+    : IMessage<CopyChunk>
+{
+    /// <summary>Length of the payload.</summary>
+    public int PayloadBytes => Status == AnswerStatus.Ok && Flags == CopyFlags.None ? LengthBytes : 0;
+
+    private bool IsConsistent =>
+        OffsetBytes + LengthBytes <= MessageLimits.MaxVolumeBytes &&
+        (PayloadBytes > 0 || Crc32C == 0) && (Status == AnswerStatus.Ok || Flags == CopyFlags.None);
+
+    static MessageKind IMessage<CopyChunk>.Kind => MessageKind.CopyChunk;
+
+    static int IMessage<CopyChunk>.FieldCount => 12;
+
+    static CopyChunk IMessage<CopyChunk>.Decode(scoped ref FieldReader fields)
+    {
+        var message = new CopyChunk(
+            fields.Epoch(), fields.Request(), fields.Status(),
+            fields.Bytes(MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes),
+            (int)fields.Length(MessageLimits.MaxPayloadBytes), fields.Sequence(), fields.Sequence(),
+            fields.Sequence(), fields.UInt32(), (CopyFlags)fields.OneOf(0, 1));
+        int payloadBytes = fields.Payload();
+        fields.Require(payloadBytes == message.PayloadBytes && message.IsConsistent);
+        return message;
+    }
+
+    static void IMessage<CopyChunk>.Encode(in CopyChunk message, ref FieldWriter fields)
+    {
+        FieldWriter.Require(message.IsConsistent);
+        fields.Put(message.Epoch);
+        fields.Put(message.Id);
+        fields.Put(message.Status);
+        fields.Bytes(message.OffsetBytes, MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes);
+        fields.Length(message.LengthBytes, MessageLimits.MaxPayloadBytes);
+        fields.Put(message.Issued);
+        fields.Put(message.Applied);
+        fields.Put(message.RegionVersion);
+        fields.Integer(message.Crc32C, uint.MaxValue);
+        fields.OneOf((byte)message.Flags, 0, 1);
+        fields.Payload(message.PayloadBytes);
+    }
+}
