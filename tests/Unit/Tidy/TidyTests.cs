@@ -22,7 +22,8 @@ public sealed partial class TidyTests
         ["Node"] = ["Uring", "Wire", "Replication", "Frontend"],
     };
 
-    private static readonly string[] s_hotPath = ["src/Uring/", "src/Wire/", "src/Frontend/Ublk/"];
+    private static readonly string[] s_hotPath =
+        ["src/Uring/", "src/Wire/", "src/Frontend/Ublk/", "src/Replication/Store/"];
 
     private static readonly string[] s_textEnds =
     [

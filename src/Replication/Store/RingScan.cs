@@ -1,0 +1,81 @@
+namespace Ublk.Replication.Store;
+
+/// <summary>What lies in a slot of the ring.</summary>
+internal enum SlotContent : byte
+{
+    /// <summary>Zeros, or a record of an earlier format: never written by this log.</summary>
+    Empty,
+    /// <summary>A whole record of this log.</summary>
+    Record,
+    /// <summary>Damaged, torn or unreadable.</summary>
+    Damaged,
+    /// <summary>A whole record of a later version.</summary>
+    Newer,
+}
+
+/// <summary>A look at every slot of a ring, without judgement.</summary>
+internal sealed class RingScan
+{
+    private readonly Slot[] _slots;
+
+    private RingScan(RingLayout layout) => _slots = new Slot[layout.Records];
+
+    /// <summary>The highest record that lies where it belongs; 0 when there is none.</summary>
+    public ulong Highest { get; private set; }
+
+    /// <summary>The begin of the last complete checkpoint, as the highest record names it.</summary>
+    public ulong CheckpointBegin { get; private set; }
+
+    /// <summary>A slot.</summary>
+    public ref readonly Slot this[int slot] => ref _slots[slot];
+
+    /// <summary>Reads all slots.</summary>
+    public static RingScan Of(IMetadataReader reader, RingLayout layout)
+    {
+        var scan = new RingScan(layout);
+        byte[] block = new byte[MetadataRecord.Bytes];
+        for (int slot = 0; slot < layout.Records; slot++)
+        {
+            ref Slot found = ref scan._slots[slot];
+            if (!reader.TryRead(RingLayout.OffsetOfSlot(slot), block))
+            {
+                found.Content = SlotContent.Damaged;
+                continue;
+            }
+
+            RecordVerdict verdict =
+                MetadataRecord.Open(block, layout.Identity, out RecordHeader header, out uint crc);
+            found.Content = ContentOf(verdict, header);
+            if (found.Content == SlotContent.Record)
+            {
+                found.Number = header.Number;
+                found.Crc = crc;
+                found.PreviousCrc = header.PreviousCrc;
+                if (header.Number > scan.Highest && layout.SlotOf(header.Number) == slot)
+                {
+                    scan.Highest = header.Number;
+                    scan.CheckpointBegin = header.CheckpointBegin;
+                }
+            }
+        }
+
+        return scan;
+    }
+
+    private static SlotContent ContentOf(RecordVerdict verdict, in RecordHeader header) => verdict switch
+    {
+        RecordVerdict.Valid =>
+            header.Kind == RecordKind.Ring && header.Number > 0 ? SlotContent.Record : SlotContent.Damaged,
+        RecordVerdict.Blank or RecordVerdict.Foreign => SlotContent.Empty,
+        RecordVerdict.Newer => SlotContent.Newer,
+        _ => SlotContent.Damaged,
+    };
+
+    internal struct Slot
+    {
+        public ulong Number;
+        public uint Crc;
+        public uint PreviousCrc;
+        public SlotContent Content;
+    }
+}

@@ -1,0 +1,92 @@
+using Ublk.Replication.Store;
+using Xunit;
+
+namespace Ublk.Tests.Unit.Replication.Store;
+
+public sealed class MetadataRecordTests
+{
+    private static readonly Guid s_identity = new("00112233-4455-6677-8899-aabbccddeeff");
+
+    private static readonly RecordHeader s_header = new(
+        RecordKind.Ring, RecordFlags.Opened, Number: 0x0102030405060708, PreviousCrc: 0xA1B2C3D4,
+        CheckpointBegin: 0x0102030405060700, PayloadBytes: 3);
+
+    [Fact]
+    public void HeaderIsOfGoldenBytes()
+    {
+        byte[] record = Sealed();
+        Assert.Equal(
+            "55424C4B52454331" + // magic
+            "0100" + "01" + "01" + "03000000" + // version, kind, flags, payload
+            "00112233445566778899AABBCCDDEEFF" + // identity
+            "0807060504030201" + "D4C3B2A1" + // number, previous
+            "02BB7957" + // checksum
+            "0007060504030201" + "0000000000000000" + "0A0B0C" + "00",
+            Convert.ToHexString(record.AsSpan(0, 68)));
+        Assert.Equal(-1, record.AsSpan(67).IndexOfAnyExcept((byte)0));
+    }
+
+    [Fact]
+    public void WhatIsSealedIsRead()
+    {
+        byte[] record = Sealed();
+        RecordVerdict verdict =
+            MetadataRecord.Open(record, s_identity, out RecordHeader header, out uint crc);
+        Assert.Equal(RecordVerdict.Valid, verdict);
+        Assert.Equal(s_header, header);
+        Assert.Equal(BitConverter.ToUInt32(record, 44), crc);
+        Assert.Equal([10, 11, 12], MetadataRecord.Payload(record, header).ToArray());
+    }
+
+    [Fact]
+    public void EveryFlippedBitIsNoticed()
+    {
+        byte[] record = Sealed();
+        for (int bit = 0; bit < MetadataRecord.Bytes * 8; bit++)
+        {
+            record[bit / 8] ^= (byte)(1 << bit % 8);
+            RecordVerdict verdict =
+                MetadataRecord.Open(record, s_identity, out RecordHeader header, out _);
+            Assert.Equal(RecordVerdict.Damaged, verdict);
+            Assert.Equal(default, header);
+            record[bit / 8] ^= (byte)(1 << bit % 8);
+        }
+    }
+
+    [Fact]
+    public void ARecordOfAnotherFormatIsForeign() => Assert.Equal(
+        RecordVerdict.Foreign,
+        MetadataRecord.Open(Sealed(), new Guid("00112233-4455-6677-8899-aabbccddeefe"), out _, out _));
+
+    [Fact]
+    public void ZerosAreBlankAndOtherBytesAreDamage()
+    {
+        byte[] record = new byte[MetadataRecord.Bytes];
+        Assert.Equal(RecordVerdict.Blank, MetadataRecord.Open(record, s_identity, out _, out _));
+        record[4095] = 1;
+        Assert.Equal(RecordVerdict.Damaged, MetadataRecord.Open(record, s_identity, out _, out _));
+    }
+
+    [Theory]
+    [InlineData(8, 2)]
+    [InlineData(10, 9)]
+    [InlineData(11, 2)]
+    public void ALaterVersionIsTold(int offset, byte value)
+    {
+        byte[] record = Sealed();
+        record[offset] = value;
+        StoreBytes.SetCrc(record, 44);
+        Assert.Equal(RecordVerdict.Newer, MetadataRecord.Open(record, s_identity, out _, out _));
+    }
+
+    private static byte[] Sealed()
+    {
+        byte[] record = new byte[MetadataRecord.Bytes];
+        Array.Fill(record, (byte)0x77);
+        MetadataRecord.Payload(record)[0] = 10;
+        MetadataRecord.Payload(record)[1] = 11;
+        MetadataRecord.Payload(record)[2] = 12;
+        MetadataRecord.Seal(record, s_identity, s_header);
+        return record;
+    }
+}
