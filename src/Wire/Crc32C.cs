@@ -1,5 +1,5 @@
-using System.Buffers.Binary;
 using System.Numerics;
+using System.Runtime.InteropServices;
 
 namespace Ublk.Wire;
 
@@ -21,13 +21,13 @@ public static class Crc32C
     public static uint Append(uint crc, ReadOnlySpan<byte> data)
     {
         crc = ~crc;
-        while (data.Length >= sizeof(ulong))
+        ReadOnlySpan<ulong> words = MemoryMarshal.Cast<byte, ulong>(data); // Little endian, as we run.
+        foreach (ulong word in words)
         {
-            crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(data));
-            data = data[sizeof(ulong)..];
+            crc = BitOperations.Crc32C(crc, word);
         }
 
-        foreach (byte value in data)
+        foreach (byte value in data[(sizeof(ulong) * words.Length)..])
         {
             crc = BitOperations.Crc32C(crc, value);
         }
