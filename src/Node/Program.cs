@@ -17,6 +17,7 @@ internal static class Program
         var root = new RootCommand("qublk: replicated block devices for Linux");
         root.Options.Add(CommandRunner.Json);
         root.Subcommands.Add(LocalCommands.Build());
+        root.Subcommands.Add(ReplicaCommands.Build());
         root.Subcommands.Add(DoctorCommand.Build());
         ParseResult parse = root.Parse(arguments);
         List<string> complaints = [.. parse.Errors.Select(error => error.Message)];

@@ -127,6 +127,39 @@ public sealed class BlockImage : IDisposable
         return SizeBytes;
     }
 
+    /// <summary>
+    /// A number that changes when the disk behind an image is another one, or was taken away and has come
+    /// back: its sequence number in the kernel. 0 where the system tells none (network and some virtual
+    /// filesystems).
+    /// </summary>
+    /// <param name="path">Path of the image.</param>
+    /// <exception cref="BlockImageException">Nothing is there.</exception>
+    public static ulong BackingInstanceOf(string path)
+    {
+        FileStatus status = StatusOf(path);
+        bool isDevice = (status.Mode & FileStatus.TypeMask) == FileStatus.TypeBlockDevice;
+        string node = isDevice
+            ? $"/sys/dev/block/{status.DeviceMajorOfNode}:{status.DeviceMinorOfNode}"
+            : $"/sys/dev/block/{status.DeviceMajor}:{status.DeviceMinor}";
+        Span<byte> text = stackalloc byte[32];
+
+        // A partition has the number of its disk, one directory up.
+        foreach (string name in (ReadOnlySpan<string>)["/diskseq", "/../diskseq"])
+        {
+            _ = FileHandle.TryOpen(node + name, FileAccess.Read, OpenOptions.None, out FileHandle? file);
+            using (file)
+            {
+                int length = file?.ReadAt(text, 0) ?? 0;
+                if (length > 0 && ulong.TryParse(text[..length].TrimEnd((byte)'\n'), out ulong number))
+                {
+                    return number;
+                }
+            }
+        }
+
+        return 0;
+    }
+
     /// <summary>Sets the size of a regular file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="sizeBytes">New size; growing adds a hole.</param>

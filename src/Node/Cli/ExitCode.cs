@@ -1,4 +1,5 @@
 using Ublk.Frontend.Ublk;
+using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
 
@@ -21,7 +22,10 @@ internal enum ExitCode
     NotFound = 5,
     /// <summary>In use, or the number is taken.</summary>
     Busy = 6,
-    /// <summary>The image is unusable: wrong type, size or alignment, or not the device's.</summary>
+    /// <summary>
+    /// The image, or the metadata of a replica, is unusable: wrong type, size or alignment, damaged, or not
+    /// what was asked for.
+    /// </summary>
     BadImage = 7,
     /// <summary>The driver did not answer in time.</summary>
     TimedOut = 8,
@@ -43,6 +47,7 @@ internal static class ExitCodes
     {
         CommandException command => command.Code,
         UblkException ublk => Of(ublk.Error),
+        ReplicaStoreException replica => Of(replica.Error),
         BlockImageException image => Of(image.Error),
         SystemCallException { Number: Errno.ENOSYS } => ExitCode.Unsupported,
         SystemCallException { Number: Errno.EPERM or Errno.EACCES } => ExitCode.NoPermission,
@@ -60,6 +65,14 @@ internal static class ExitCodes
         UblkError.Mismatch => ExitCode.BadImage,
         UblkError.TimedOut => ExitCode.TimedOut,
         _ => ExitCode.Failure,
+    };
+
+    private static ExitCode Of(ReplicaStoreError error) => error switch
+    {
+        ReplicaStoreError.Missing => ExitCode.NotFound,
+        ReplicaStoreError.Busy => ExitCode.Busy,
+        ReplicaStoreError.Failed => ExitCode.Failure,
+        _ => ExitCode.BadImage,
     };
 
     private static ExitCode Of(BlockImageError error) => error switch

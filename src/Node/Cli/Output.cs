@@ -50,6 +50,8 @@ internal sealed record DoctorReport(string Verdict, IReadOnlyList<CheckReport> C
 [JsonSerializable(typeof(DeviceReport))]
 [JsonSerializable(typeof(List<DeviceReport>))]
 [JsonSerializable(typeof(DoctorReport))]
+[JsonSerializable(typeof(ReplicaReport))]
+[JsonSerializable(typeof(ReplicaVerdict))]
 internal sealed partial class ReportJson : JsonSerializerContext;
 
 /// <summary>Where commands write: text for people or JSON for programs; errors to standard error.</summary>

@@ -10,6 +10,10 @@ internal static class EntryCheck
 {
     private const int WordBits = 64;
 
+    /// <summary>Whether an entry may bring another claim of missing regions.</summary>
+    public static bool IsClaim(MetadataEntryType type) =>
+        type is MetadataEntryType.MissingAdd or MetadataEntryType.MissingMap;
+
     /// <summary>Judges an entry.</summary>
     /// <param name="type">Its type.</param>
     /// <param name="entry">All its bytes.</param>

@@ -8,8 +8,9 @@ public enum AppendResult : byte
     /// <summary>Queued; its token completes once it is durable.</summary>
     Queued,
     /// <summary>
-    /// No room now: a checkpoint must end first, or intents must be cleared. For an entry that takes
-    /// reserved room, that the ring is too small for the state: the replica cannot go on.
+    /// No room now. While <see cref="MetadataLog.IsCheckpointing"/>, there will be after it; otherwise
+    /// intents must be cleared, and for an entry that takes reserved room the ring is too small for the
+    /// state: the replica cannot go on.
     /// </summary>
     NoRoom,
     /// <summary>A write of the ring failed; nothing will ever complete again.</summary>

@@ -89,6 +89,9 @@ public sealed class MetadataLog
     /// <summary>Whether nothing is queued or under way.</summary>
     public bool IsIdle => _flight == Flight.None && _queue.Bytes == 0 && !_checkpoint.IsActive;
 
+    /// <summary>Whether a checkpoint is under way or about to begin: there will be room after it.</summary>
+    public bool IsCheckpointing => _checkpoint.IsActive || _mustCheckpoint;
+
     /// <summary>Records of the ring that may be written before another checkpoint is complete.</summary>
     public long FreeRecords => (long)(_checkpointBegin + (ulong)_layout.Records - 1 - _lastRecord) -
         (_flight == Flight.Ring ? 1 : 0);
@@ -112,7 +115,7 @@ public sealed class MetadataLog
 
         long sizeBytes = _queuedSizeBytes;
         MetadataEntryType type = Queue(entry);
-        bool isTooMuch = IsClaim(type) && !HasRoomForClaims(0) ||
+        bool isTooMuch = EntryCheck.IsClaim(type) && !HasRoomForClaims(0) ||
             type == MetadataEntryType.Size && !RingSpace.IsEnough(_layout.Records, _queuedSizeBytes);
         if (isTooMuch)
         {
@@ -254,15 +257,16 @@ public sealed class MetadataLog
         long free = FreeRecords - RingSpace.RecordsOf(_queue.Bytes + bytes);
         long checkpoint = RingSpace.RecordsOf(
             _checkpoint.IsActive ? _checkpoint.RemainingBytes : CheckpointWriter.BytesOf(State));
-        long kept = room == EntryRoom.Common
-            ? 2 * checkpoint + RingSpace.ReserveOf(State.Missing.Regions) : checkpoint + 1;
-        bool hasRoom = free >= kept;
-        Counters.Refused += hasRoom ? 0 : 1;
-        return hasRoom ? AppendResult.Queued : AppendResult.NoRoom;
-    }
+        if (free >= RingSpace.KeptFrom(room, checkpoint, State.Missing.Regions))
+        {
+            return AppendResult.Queued;
+        }
 
-    private static bool IsClaim(MetadataEntryType type) =>
-        type is MetadataEntryType.MissingAdd or MetadataEntryType.MissingMap;
+        // A checkpoint may help, and without a record to write none would begin.
+        _mustCheckpoint |= !_checkpoint.IsActive && (long)(_lastRecord - _checkpointBegin) > checkpoint;
+        Counters.Refused++;
+        return AppendResult.NoRoom;
+    }
 
     private bool HasRoomForClaims(int more) =>
         State.Missing.ClaimCount + _queuedClaims + more <= StoreFormat.MaxMissingClaims;
@@ -272,7 +276,7 @@ public sealed class MetadataLog
         _queue.DropLast(length);
         Counters.Entries--;
         Counters.Refused++;
-        _queuedClaims -= IsClaim(type) ? 1 : 0;
+        _queuedClaims -= EntryCheck.IsClaim(type) ? 1 : 0;
     }
 
     private MetadataEntryType Queue<T>(in T entry) where T : IMetadataEntry, allows ref struct
@@ -288,7 +292,7 @@ public sealed class MetadataLog
         }
 
         Counters.Entries++;
-        _queuedClaims += IsClaim(type) ? 1 : 0;
+        _queuedClaims += EntryCheck.IsClaim(type) ? 1 : 0;
         _queuedSizeBytes = type == MetadataEntryType.Size
             ? SizeEntry.Decode(encoded).Bytes : _queuedSizeBytes;
         return type;
@@ -348,9 +352,8 @@ public sealed class MetadataLog
         {
             entry.CopyTo(room[filled..]);
             filled += entry.Length;
-            _isVaultBehind |= type is MetadataEntryType.Promise or MetadataEntryType.Configuration
-                or MetadataEntryType.EpochStart;
-            _flightClaims += IsClaim(type) ? 1 : 0;
+            _isVaultBehind |= VaultRecord.Holds(type);
+            _flightClaims += EntryCheck.IsClaim(type) ? 1 : 0;
             _isBatchOpen = type == MetadataEntryType.BatchBegin ||
                 _isBatchOpen && type != MetadataEntryType.BatchEnd;
         }

@@ -32,6 +32,16 @@ public static class RingSpace
         FixedReserve + RecordsOf((long)regions * ReserveBitsPerRegion / 8);
 
     /// <summary>
+    /// Records that an entry must leave free: with common room, those of a checkpoint along with as much
+    /// else, and the reserve; otherwise those of a checkpoint that has all records for itself.
+    /// </summary>
+    /// <param name="room">Which room the entry may take.</param>
+    /// <param name="checkpoint">Records that a checkpoint needs, or still needs.</param>
+    /// <param name="regions">Regions of the volume.</param>
+    public static long KeptFrom(EntryRoom room, long checkpoint, int regions) =>
+        room == EntryRoom.Common ? 2 * checkpoint + ReserveOf(regions) : checkpoint + 1;
+
+    /// <summary>
     /// The room in which a checkpoint is begun: twice its records and the reserve, and a part of the ring
     /// more, so that intents are not refused while it is under way.
     /// </summary>

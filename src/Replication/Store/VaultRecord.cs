@@ -7,6 +7,10 @@ namespace Ublk.Replication.Store;
 /// </summary>
 internal static class VaultRecord
 {
+    /// <summary>Whether the vault holds what an entry says.</summary>
+    public static bool Holds(MetadataEntryType type) => type is MetadataEntryType.Promise
+        or MetadataEntryType.Configuration or MetadataEntryType.EpochStart;
+
     /// <summary>Writes the entries.</summary>
     /// <returns>Their length.</returns>
     public static int Fill(Span<byte> payload, ulong ringRecord, MetadataState state)

@@ -81,6 +81,19 @@ public sealed class FileHandle : SafeHandleZeroOrMinusOneIsInvalid
         }
     }
 
+    /// <summary>
+    /// Brings the file to stable media; of a directory, the names in it. Answers 0 or −errno.
+    /// </summary>
+    public int Sync() => Libc.Result(Libc.Sync(Fd));
+
+    /// <summary>
+    /// Gives a range of a file its space, and extends the file where it ends before. Answers 0 or −errno.
+    /// </summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length.</param>
+    public int Reserve(long offsetBytes, long lengthBytes) =>
+        Libc.Result(Libc.Fallocate(Fd, 0, offsetBytes, lengthBytes));
+
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.Close((int)handle) == 0;
 }

@@ -77,6 +77,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", EntryPoint = "ftruncate64", SetLastError = true)]
     public static partial int Truncate(int fd, long length);
 
+    [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
+    public static partial int Sync(int fd);
+
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true)]
     public static partial int Statx(int fd, byte* path, int flags, uint mask, FileStatus* status);
 

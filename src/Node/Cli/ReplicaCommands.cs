@@ -1,0 +1,212 @@
+using System.CommandLine;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Ublk.Replication.Store;
+using Ublk.Uring;
+
+namespace Ublk.Node.Cli;
+
+/// <summary>The verbs for the replicas that lie on this host: their files, in use or not.</summary>
+internal static class ReplicaCommands
+{
+    private static readonly Argument<string> s_image = new("IMAGE")
+    {
+        Description = "Path of the replica's image; its metadata lies next to it",
+    };
+
+    /// <summary>The command group.</summary>
+    public static Command Build()
+    {
+        var replica = new Command("replica", "Replicas on this host: make one, look at one");
+        replica.Subcommands.Add(Inspect());
+        replica.Subcommands.Add(Check());
+        replica.Subcommands.Add(Format());
+        return replica;
+    }
+
+    private static Command Inspect()
+    {
+        var command = new Command("inspect", "Tell what a replica durably knows of itself") { s_image };
+        command.Run((parse, output) =>
+        {
+            string image = parse.GetValue(s_image)!;
+            var report = ReplicaReport.Of(image, ReplicaStore.Inspect(image, SystemBoot.Of(image)));
+            if (output.IsJson)
+            {
+                Output.Json(JsonSerializer.Serialize(report, ReportJson.Default.ReplicaReport));
+            }
+            else
+            {
+                Print(report);
+            }
+
+            return Task.FromResult((int)ExitCode.Success);
+        });
+        return command;
+    }
+
+    private static Command Check()
+    {
+        var command = new Command("check",
+            "Read every record of a replica's metadata and tell whether it can be used (exit code 0), " +
+            "or what is wrong, where, and what mends it (exit code 7)")
+        {
+            s_image,
+        };
+        command.Run((parse, output) =>
+        {
+            string image = parse.GetValue(s_image)!;
+            try
+            {
+                OpenedReplica found = ReplicaStore.Inspect(image, SystemBoot.Of(image));
+                Answer(output, new ReplicaVerdict(
+                    image, "ok", null, null, ReplicaReport.FindingsOf(found)));
+                return Task.FromResult((int)ExitCode.Success);
+            }
+            catch (ReplicaStoreException wrong) when (output.IsJson)
+            {
+                long? offset = wrong.OffsetBytes >= 0 ? wrong.OffsetBytes : null;
+                Answer(output, new ReplicaVerdict(
+                    image, wrong.Error.ToString(), wrong.Message, offset, []));
+                return Task.FromResult((int)ExitCodes.Of(wrong)!);
+            }
+        });
+        return command;
+    }
+
+    private static Command Format()
+    {
+        var import = new Option<bool>("--import")
+        {
+            Description = "The image's bytes are the volume's; the other replicas are made equal to it",
+        };
+        var replacement = new Option<bool>("--replacement")
+        {
+            Description = "The image's bytes are worth nothing; they come from the other replicas",
+        };
+        var overwrite = new Option<bool>("--overwrite")
+        {
+            Description = "Overwrite the metadata of the replica that is there",
+        };
+        var size = new Option<long>("--size")
+        {
+            Description = "Size of the volume; without it, that of the image",
+            CustomParser = Sizes.Parse,
+        };
+        var maxSize = new Option<long>("--max-size")
+        {
+            Description = "Size that the volume may grow to; without it, four times its size",
+            CustomParser = Sizes.Parse,
+        };
+        var ids = new[] { Id("--cluster"), Id("--volume"), Id("--replica") };
+        var command = new Command("format",
+            "Make a replica; without --import or --replacement a new one that reads as zeros. " +
+            "With --overwrite the ids of the replica that is there are kept where none are given")
+        {
+            s_image, import, replacement, overwrite, size, maxSize, ids[0], ids[1], ids[2],
+        };
+        command.Run((parse, output) =>
+        {
+            string image = parse.GetValue(s_image)!;
+            if (parse.GetValue(import) && parse.GetValue(replacement))
+            {
+                throw new CommandException(ExitCode.Usage, "--import and --replacement exclude each other");
+            }
+
+            Superblock? old = parse.GetValue(overwrite) ? ReplicaStore.TryReadSuperblock(image) : null;
+            Superblock made = ReplicaFormat.Create(image, new ReplicaFormatOptions
+            {
+                Identity = new ReplicaIdentity(
+                    parse.GetValue(ids[0]) ?? old?.Identity.Cluster ?? throw NoId("--cluster"),
+                    parse.GetValue(ids[1]) ?? old?.Identity.Volume ?? throw NoId("--volume"),
+                    parse.GetValue(ids[2]) ?? old?.Identity.Replica ?? throw NoId("--replica"),
+                    new Guid(RandomNumberGenerator.GetBytes(16))),
+                Content = parse.GetValue(import) ? ImageContent.Imported
+                    : parse.GetValue(replacement) ? ImageContent.Replacement : ImageContent.New,
+                SizeBytes = parse.GetValue(size) is > 0 and long asked ? asked : SizeOf(image, old),
+                MaxSizeBytes = parse.GetValue(maxSize),
+                LogicalBlockBytes = old?.LogicalBlockBytes ?? 512,
+                Options = old?.Options ?? StoreOptions.None,
+                Overwrite = parse.GetValue(overwrite),
+            });
+            output.Say($"{image} is replica {made.Identity.Replica} of volume {made.Identity.Volume}, " +
+                $"{Sizes.Format(made.SizeBytes)}, incarnation {made.Identity.Incarnation}");
+            if (output.IsJson)
+            {
+                Answer(output, new ReplicaVerdict(image, "ok", null, null, []));
+            }
+
+            return Task.FromResult((int)ExitCode.Success);
+        });
+        return command;
+    }
+
+    private static Option<Guid?> Id(string name) => new(name)
+    {
+        Description = $"Id of the {name[2..]}",
+    };
+
+    private static CommandException NoId(string option) =>
+        new(ExitCode.Usage, $"there is no replica whose ids could be kept; give {option}");
+
+    private static long SizeOf(string image, Superblock? old)
+    {
+        if (File.Exists(image))
+        {
+            using BlockImage found = BlockImage.Open(image, readOnly: true, DirectMode.Off);
+            return found.SizeBytes;
+        }
+
+        return old?.SizeBytes ??
+            throw new CommandException(ExitCode.Usage, $"{image} is not there; give --size");
+    }
+
+    private static void Answer(Output output, ReplicaVerdict verdict)
+    {
+        if (output.IsJson)
+        {
+            Output.Json(JsonSerializer.Serialize(verdict, ReportJson.Default.ReplicaVerdict));
+            return;
+        }
+
+        foreach (FindingReport finding in verdict.Findings)
+        {
+            output.Say($"note: {finding.Text} (offset {finding.OffsetBytes})");
+        }
+
+        output.Say($"{verdict.Image}: {verdict.Verdict}");
+    }
+
+    private static void Print(ReplicaReport report)
+    {
+        static void Row(string name, string value) => Console.Out.WriteLine($"{name,-18} {value}");
+        static string Text(HistoryReport point) => $"epoch {point.Epoch}, sequence {point.Sequence}";
+        Row("image", report.Image);
+        Row("cluster", report.Cluster.ToString());
+        Row("volume", report.Volume.ToString());
+        Row("replica", report.Replica.ToString());
+        Row("incarnation", report.Incarnation.ToString());
+        Row("size", $"{Sizes.Format(report.SizeBytes)} ({report.SizeBytes} bytes)");
+        Row("block", $"{report.BlockBytes} bytes{(report.HasChecksums ? ", checksums" : "")}");
+        Row("condition", report.WillBeVoided
+            ? $"{report.Condition}; voided at its next start" : report.Condition);
+        Row("live page", report.LivePage);
+        Row("promise", report.PromisedEpoch == 0 ? "none"
+            : $"epoch {report.PromisedEpoch} to {report.PromisedNode}");
+        Row("configuration", report.Configuration == 0 ? "none"
+            : $"{report.Configuration}: {report.Members} replicas, W = {report.WriteQuorum}");
+        Row("epoch start", Text(report.EpochStart));
+        Row("histories", report.History.Count.ToString());
+        Row("applied", $"{Text(report.Applied)}, {report.OutOfOrder} out of order");
+        Row("durable", Text(report.Durable));
+        Row("intents", Sizes.Format(report.IntentBytes));
+        Row("missing", $"{report.MissingRegions} regions of 1 MiB");
+        Row("longest lease", $"{report.LongestLeaseMs} ms");
+        Row("ring", $"{report.RingRecords} records, last {report.LastRecord}, " +
+            $"checkpoint from {report.CheckpointRecord}");
+        foreach (FindingReport finding in report.Findings)
+        {
+            Row("note", $"{finding.Text} (offset {finding.OffsetBytes})");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+using Ublk.Replication.Store;
+
+namespace Ublk.Node.Cli;
+
+/// <summary>A place in a volume's history as JSON.</summary>
+/// <param name="Epoch">Epoch.</param>
+/// <param name="Sequence">Sequence.</param>
+internal sealed record HistoryReport(ulong Epoch, ulong Sequence);
+
+/// <summary>What should be known of a replica.</summary>
+/// <param name="Text">What.</param>
+/// <param name="OffsetBytes">Where, in its metadata file.</param>
+internal sealed record FindingReport(string Text, long OffsetBytes);
+
+/// <summary>The verdict on a replica as JSON.</summary>
+/// <param name="Image">Path of the image.</param>
+/// <param name="Verdict">ok, or the kind of error.</param>
+/// <param name="Message">What is wrong and what mends it; null when nothing is.</param>
+/// <param name="OffsetBytes">Where, in the metadata file; null where that makes no sense.</param>
+/// <param name="Findings">What should be known.</param>
+internal sealed record ReplicaVerdict(
+    string Image, string Verdict, string? Message, long? OffsetBytes, IReadOnlyList<FindingReport> Findings);
+
+/// <summary>A replica as JSON: what inspect answers.</summary>
+internal sealed record ReplicaReport
+{
+    public required string Image { get; init; }
+    public required Guid Cluster { get; init; }
+    public required Guid Volume { get; init; }
+    public required Guid Replica { get; init; }
+    public required Guid Incarnation { get; init; }
+    public required long SizeBytes { get; init; }
+    public required int BlockBytes { get; init; }
+    public required bool HasChecksums { get; init; }
+    public required string Condition { get; init; }
+    /// <summary>Whether the live page counts, and why not.</summary>
+    public required string LivePage { get; init; }
+    /// <summary>Whether the next start makes the replica voided.</summary>
+    public required bool WillBeVoided { get; init; }
+    public required ulong PromisedEpoch { get; init; }
+    public required Guid PromisedNode { get; init; }
+    public required ulong PromisedConfiguration { get; init; }
+    public required ulong Configuration { get; init; }
+    public required int Members { get; init; }
+    public required int WriteQuorum { get; init; }
+    public required HistoryReport EpochStart { get; init; }
+    public required IReadOnlyList<HistoryReport> History { get; init; }
+    public required HistoryReport Applied { get; init; }
+    public required HistoryReport Durable { get; init; }
+    public required int OutOfOrder { get; init; }
+    public required long IntentBytes { get; init; }
+    public required int MissingRegions { get; init; }
+    public required uint ResyncPass { get; init; }
+    public required uint LongestLeaseMs { get; init; }
+    public required int RingRecords { get; init; }
+    public required ulong LastRecord { get; init; }
+    public required ulong CheckpointRecord { get; init; }
+    public required IReadOnlyList<FindingReport> Findings { get; init; }
+
+    public static ReplicaReport Of(string image, OpenedReplica replica)
+    {
+        MetadataState state = replica.State;
+        ReplicaIdentity identity = replica.Superblock.Identity;
+        return new ReplicaReport
+        {
+            Image = image,
+            Cluster = identity.Cluster,
+            Volume = identity.Volume,
+            Replica = identity.Replica,
+            Incarnation = identity.Incarnation,
+            SizeBytes = state.SizeBytes,
+            BlockBytes = replica.Superblock.LogicalBlockBytes,
+            HasChecksums = replica.Superblock.Options.HasFlag(StoreOptions.Checksums),
+            Condition = state.Condition.ToString(),
+            LivePage = replica.Trust.ToString(),
+            WillBeVoided = replica.MustBeVoided,
+            PromisedEpoch = state.Promise.Epoch,
+            PromisedNode = state.Promise.Writer.Node,
+            PromisedConfiguration = state.Promise.Configuration,
+            Configuration = state.Configuration?.Number ?? 0,
+            Members = state.Configuration?.Members.Length ?? 0,
+            WriteQuorum = state.Configuration?.WriteQuorum ?? 0,
+            EpochStart = new HistoryReport(state.EpochStart.Epoch, state.EpochStart.FirstSequence),
+            History = [.. state.History.Points.ToArray().Select(Report)],
+            Applied = Report(replica.Applied),
+            Durable = Report(state.Durable),
+            OutOfOrder = replica.OutOfOrder.Count,
+            IntentBytes = (long)state.Intents.Count * StoreFormat.GrainBytes,
+            MissingRegions = state.Missing.Count,
+            ResyncPass = state.Cursor.Pass,
+            LongestLeaseMs = state.LongestLeaseMs,
+            RingRecords = replica.Superblock.RingRecords,
+            LastRecord = replica.Position.LastRecord,
+            CheckpointRecord = replica.Position.CheckpointBegin,
+            Findings = FindingsOf(replica),
+        };
+    }
+
+    public static IReadOnlyList<FindingReport> FindingsOf(OpenedReplica replica) =>
+        [.. replica.Findings.Select(finding => new FindingReport(finding.Text, finding.OffsetBytes))];
+
+    private static HistoryReport Report(HistoryPoint point) => new(point.Epoch, point.Sequence);
+}

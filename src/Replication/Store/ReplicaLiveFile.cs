@@ -1,0 +1,87 @@
+using Ublk.Uring.Native;
+
+namespace Ublk.Replication.Store;
+
+/// <summary>The live page of a replica in its file, mapped shared. Used on one thread once made.</summary>
+public sealed class ReplicaLiveFile : IDisposable
+{
+    private readonly string _path;
+    private MemoryMapping _mapping;
+
+    private ReplicaLiveFile(string path, MemoryMapping mapping)
+    {
+        _path = path;
+        _mapping = mapping;
+        Page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(mapping));
+    }
+
+    /// <summary>The page; another one after <see cref="Grow"/>.</summary>
+    public LivePage<MappedLiveMemory> Page { get; private set; }
+
+    /// <summary>Opens the live page of an image for writing; makes the file, or extends it.</summary>
+    /// <param name="image">Path of the image; the caller holds its exclusive lock.</param>
+    /// <param name="regions">Regions of the volume.</param>
+    /// <exception cref="IOException">There is no space for it.</exception>
+    public static ReplicaLiveFile Open(string image, int regions)
+    {
+        string path = ReplicaFormat.LivePath(image);
+        return new ReplicaLiveFile(path, Map(path, LivePageLayout.BytesOf(regions)));
+    }
+
+    /// <summary>Opens the live page of an image for reading; null when there is none.</summary>
+    /// <param name="image">Path of the image.</param>
+    public static ReplicaLiveFile? OpenExisting(string image)
+    {
+        string path = ReplicaFormat.LivePath(image);
+        if (!File.Exists(path) || new FileInfo(path).Length is var length &&
+            (length < LivePageLayout.BytesOf(1) || length > LivePageLayout.BytesOf(MaxRegions)))
+        {
+            return null;
+        }
+
+        using FileHandle file = FileHandle.Open(path, FileAccess.Read);
+        return new ReplicaLiveFile(path, MemoryMapping.Open(file, 0, length, writable: false));
+    }
+
+    /// <summary>
+    /// Makes room for a volume that is about to grow: after the image was extended, before the ring has the
+    /// new size.
+    /// </summary>
+    /// <param name="regions">Regions then.</param>
+    /// <exception cref="IOException">There is no space for it; then nothing changed.</exception>
+    public void Grow(int regions)
+    {
+        MemoryMapping larger = Map(_path, LivePageLayout.BytesOf(regions));
+        _mapping.Dispose();
+        _mapping = larger;
+        Page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(larger));
+        Page.Grow(regions);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _mapping.Dispose();
+
+    private static int MaxRegions => MetadataState.RegionsOf(StoreFormat.MaxVolumeBytes);
+
+    // All of its space is there from the beginning: a store into a hole of a full filesystem would kill the
+    // process.
+    private static MemoryMapping Map(string path, long lengthBytes)
+    {
+        if (!File.Exists(path))
+        {
+            using FileStream made = new(path, new FileStreamOptions
+            {
+                Mode = FileMode.CreateNew,
+                Access = FileAccess.Write,
+                PreallocationSize = lengthBytes,
+            });
+            made.SetLength(lengthBytes);
+        }
+
+        using FileHandle file = FileHandle.Open(path, FileAccess.ReadWrite);
+        int result = file.Reserve(0, lengthBytes);
+        return result < 0
+            ? throw new IOException($"no space for {path} ({lengthBytes} bytes): {Errno.Describe(result)}")
+            : MemoryMapping.Open(file, 0, lengthBytes, writable: true);
+    }
+}
