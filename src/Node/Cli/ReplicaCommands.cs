@@ -1,8 +1,12 @@
+using System.Buffers.Binary;
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Ublk.Replication.Store;
 using Ublk.Uring;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Node.Cli;
 
@@ -98,12 +102,17 @@ internal static class ReplicaCommands
             Description = "Size that the volume may grow to; without it, four times its size",
             CustomParser = Sizes.Parse,
         };
-        var ids = new[] { Id("--cluster"), Id("--volume"), Id("--replica") };
+        Option<UInt128> cluster = Id("--cluster"), volume = Id("--volume");
+        var replica = new Option<uint>("--replica")
+        {
+            Description = "Number of the replica in its volume, from 1",
+            CustomParser = ParseReplica,
+        };
         var command = new Command("format",
             "Make a replica; without --import or --replacement a new one that reads as zeros. " +
             "With --overwrite the ids of the replica that is there are kept where none are given")
         {
-            s_image, import, replacement, overwrite, size, maxSize, ids[0], ids[1], ids[2],
+            s_image, import, replacement, overwrite, size, maxSize, cluster, volume, replica,
         };
         command.Run((parse, output) =>
         {
@@ -114,16 +123,15 @@ internal static class ReplicaCommands
             }
 
             Superblock? old = parse.GetValue(overwrite) ? ReplicaStore.TryReadSuperblock(image) : null;
+            ReplicaIdentity asked = new(
+                new ClusterId(parse.GetValue(cluster)), new VolumeId(parse.GetValue(volume)),
+                new ReplicaId(parse.GetValue(replica)), NewIncarnation());
             Superblock made = ReplicaFormat.Create(image, new ReplicaFormatOptions
             {
-                Identity = new ReplicaIdentity(
-                    parse.GetValue(ids[0]) ?? old?.Identity.Cluster ?? throw NoId("--cluster"),
-                    parse.GetValue(ids[1]) ?? old?.Identity.Volume ?? throw NoId("--volume"),
-                    parse.GetValue(ids[2]) ?? old?.Identity.Replica ?? throw NoId("--replica"),
-                    new Guid(RandomNumberGenerator.GetBytes(16))),
+                Identity = Completed(asked, old?.Identity),
                 Content = parse.GetValue(import) ? ImageContent.Imported
                     : parse.GetValue(replacement) ? ImageContent.Replacement : ImageContent.New,
-                SizeBytes = parse.GetValue(size) is > 0 and long asked ? asked : SizeOf(image, old),
+                SizeBytes = parse.GetValue(size) is > 0 and long bytes ? bytes : SizeOf(image, old),
                 MaxSizeBytes = parse.GetValue(maxSize),
                 LogicalBlockBytes = old?.LogicalBlockBytes ?? 512,
                 Options = old?.Options ?? StoreOptions.None,
@@ -141,9 +149,50 @@ internal static class ReplicaCommands
         return command;
     }
 
-    private static Option<Guid?> Id(string name) => new(name)
+    private static Option<UInt128> Id(string name) => new(name)
     {
-        Description = $"Id of the {name[2..]}",
+        Description = $"Id of the {name[2..]}: 32 hexadecimal digits",
+        CustomParser = ParseId,
+    };
+
+    // With or without the hyphens of a UUID; all zero is no id.
+    private static UInt128 ParseId(ArgumentResult result)
+    {
+        const int Digits = 32;
+        string text = result.Tokens[0].Value;
+        string digits = text.Replace("-", "", StringComparison.Ordinal);
+        bool isId = UInt128.TryParse(
+            digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out UInt128 id);
+        if (!isId || digits.Length != Digits || id == 0)
+        {
+            result.AddError($"'{text}' is no id; write {Digits} hexadecimal digits, not all of them 0");
+        }
+
+        return id;
+    }
+
+    private static uint ParseReplica(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        bool isNumber = uint.TryParse(
+            text, NumberStyles.None, CultureInfo.InvariantCulture, out uint number);
+        if (!isNumber || number == 0)
+        {
+            result.AddError($"'{text}' is no replica; write a number of 1 to {uint.MaxValue}");
+        }
+
+        return number;
+    }
+
+    private static Incarnation NewIncarnation() =>
+        new(BinaryPrimitives.ReadUInt128BigEndian(RandomNumberGenerator.GetBytes(16)));
+
+    // What was not given, which is 0, is kept from the replica that is there.
+    private static ReplicaIdentity Completed(ReplicaIdentity asked, ReplicaIdentity? old) => asked with
+    {
+        Cluster = asked.Cluster != default ? asked.Cluster : old?.Cluster ?? throw NoId("--cluster"),
+        Volume = asked.Volume != default ? asked.Volume : old?.Volume ?? throw NoId("--volume"),
+        Replica = asked.Replica != default ? asked.Replica : old?.Replica ?? throw NoId("--replica"),
     };
 
     private static CommandException NoId(string option) =>
@@ -182,17 +231,18 @@ internal static class ReplicaCommands
         static void Row(string name, string value) => Console.Out.WriteLine($"{name,-18} {value}");
         static string Text(HistoryReport point) => $"epoch {point.Epoch}, sequence {point.Sequence}";
         Row("image", report.Image);
-        Row("cluster", report.Cluster.ToString());
-        Row("volume", report.Volume.ToString());
+        Row("cluster", report.Cluster);
+        Row("volume", report.Volume);
         Row("replica", report.Replica.ToString());
-        Row("incarnation", report.Incarnation.ToString());
+        Row("incarnation", report.Incarnation);
         Row("size", $"{Sizes.Format(report.SizeBytes)} ({report.SizeBytes} bytes)");
         Row("block", $"{report.BlockBytes} bytes{(report.HasChecksums ? ", checksums" : "")}");
-        Row("condition", report.WillBeVoided
-            ? $"{report.Condition}; voided at its next start" : report.Condition);
+        Row("condition", report.Condition +
+            (report.VoidedIn == 0 ? "" : $" in epoch {report.VoidedIn}") +
+            (report.WillBeVoided ? "; voided at its next start" : ""));
         Row("live page", report.LivePage);
         Row("promise", report.PromisedEpoch == 0 ? "none"
-            : $"epoch {report.PromisedEpoch} to {report.PromisedNode}");
+            : $"epoch {report.PromisedEpoch} to node {report.PromisedNode}");
         Row("configuration", report.Configuration == 0 ? "none"
             : $"{report.Configuration}: {report.Members} replicas, W = {report.WriteQuorum}");
         Row("epoch start", Text(report.EpochStart));

@@ -25,20 +25,22 @@ internal sealed record ReplicaVerdict(
 internal sealed record ReplicaReport
 {
     public required string Image { get; init; }
-    public required Guid Cluster { get; init; }
-    public required Guid Volume { get; init; }
-    public required Guid Replica { get; init; }
-    public required Guid Incarnation { get; init; }
+    public required string Cluster { get; init; }
+    public required string Volume { get; init; }
+    public required uint Replica { get; init; }
+    public required string Incarnation { get; init; }
     public required long SizeBytes { get; init; }
     public required int BlockBytes { get; init; }
     public required bool HasChecksums { get; init; }
     public required string Condition { get; init; }
+    /// <summary>Epoch of the history in which memory was lost; 0 unless voided.</summary>
+    public required ulong VoidedIn { get; init; }
     /// <summary>Whether the live page counts, and why not.</summary>
     public required string LivePage { get; init; }
     /// <summary>Whether the next start makes the replica voided.</summary>
     public required bool WillBeVoided { get; init; }
     public required ulong PromisedEpoch { get; init; }
-    public required Guid PromisedNode { get; init; }
+    public required uint PromisedNode { get; init; }
     public required ulong PromisedConfiguration { get; init; }
     public required ulong Configuration { get; init; }
     public required int Members { get; init; }
@@ -64,18 +66,19 @@ internal sealed record ReplicaReport
         return new ReplicaReport
         {
             Image = image,
-            Cluster = identity.Cluster,
-            Volume = identity.Volume,
-            Replica = identity.Replica,
-            Incarnation = identity.Incarnation,
+            Cluster = identity.Cluster.ToString(),
+            Volume = identity.Volume.ToString(),
+            Replica = identity.Replica.Value,
+            Incarnation = identity.Incarnation.ToString(),
             SizeBytes = state.SizeBytes,
             BlockBytes = replica.Superblock.LogicalBlockBytes,
             HasChecksums = replica.Superblock.Options.HasFlag(StoreOptions.Checksums),
             Condition = state.Condition.ToString(),
+            VoidedIn = state.VoidedIn,
             LivePage = replica.Trust.ToString(),
             WillBeVoided = replica.MustBeVoided,
             PromisedEpoch = state.Promise.Epoch,
-            PromisedNode = state.Promise.Writer.Node,
+            PromisedNode = state.Promise.Writer.Node.Value,
             PromisedConfiguration = state.Promise.Configuration,
             Configuration = state.Configuration?.Number ?? 0,
             Members = state.Configuration?.Members.Length ?? 0,

@@ -130,7 +130,7 @@ internal sealed class CheckpointWriter(MetadataState state)
             Put(room, state.EpochStart) &&
             Put(room, new DurableEntry(state.Durable)) &&
             Put(room, new AppliedFloorEntry(state.AppliedFloor)) &&
-            Put(room, new ConditionEntry(state.Condition)) &&
+            Put(room, new ConditionEntry(state.Condition, state.VoidedIn)) &&
             Put(room, new LongestLeaseEntry(state.LongestLeaseMs)) &&
             Put(room, state.Boot) &&
             Put(room, state.Cursor);

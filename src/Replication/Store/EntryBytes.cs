@@ -13,6 +13,9 @@ internal static class EntryBytes
     public static void PutU64(this Span<byte> bytes, int offset, ulong value) =>
         BinaryPrimitives.WriteUInt64LittleEndian(bytes[offset..], value);
 
+    public static void PutBits(this Span<byte> bytes, int offset, UInt128 value) =>
+        BinaryPrimitives.WriteUInt128BigEndian(bytes[offset..], value);
+
     public static void PutId(this Span<byte> bytes, int offset, Guid value) =>
         value.TryWriteBytes(bytes[offset..], bigEndian: true, out _);
 
@@ -21,6 +24,9 @@ internal static class EntryBytes
 
     public static ulong U64(this ReadOnlySpan<byte> bytes, int offset) =>
         BinaryPrimitives.ReadUInt64LittleEndian(bytes[offset..]);
+
+    public static UInt128 Bits(this ReadOnlySpan<byte> bytes, int offset) =>
+        BinaryPrimitives.ReadUInt128BigEndian(bytes[offset..]);
 
     public static Guid Id(this ReadOnlySpan<byte> bytes, int offset) =>
         new(bytes.Slice(offset, 16), bigEndian: true);

@@ -28,6 +28,8 @@ internal static class EntryCheck
 
         bool isPossible = entry.Length == length && type switch
         {
+            MetadataEntryType.Promise => PromiseEntry.IsPossible(entry),
+            MetadataEntryType.Condition => ConditionEntry.Decode(entry).IsPossible,
             MetadataEntryType.Configuration => ReplicaConfiguration.Decode(entry) is not null,
             MetadataEntryType.Size => SizeEntry.Decode(entry).Bytes is var bytes &&
                 bytes >= sizeBytes && bytes <= StoreFormat.MaxVolumeBytes,

@@ -102,7 +102,11 @@ public sealed class IntentPolicy
     /// <summary>What a write needs before it may be issued.</summary>
     /// <param name="offsetBytes">Start of the write, inside the volume.</param>
     /// <param name="lengthBytes">Its length, above 0.</param>
-    public IntentNeed Prepare(long offsetBytes, long lengthBytes)
+    /// <param name="isForced">
+    /// Never <see cref="IntentStep.Full"/>, however many grains are hot: a reconcile must be able to copy
+    /// whatever is uncertain, and nothing can be cleared before it has.
+    /// </param>
+    public IntentNeed Prepare(long offsetBytes, long lengthBytes, bool isForced = false)
     {
         int first = (int)(offsetBytes / StoreFormat.GrainBytes);
         int count = (int)((offsetBytes + lengthBytes - 1) / StoreFormat.GrainBytes) - first + 1;
@@ -116,7 +120,7 @@ public sealed class IntentPolicy
                 : new IntentNeed(IntentStep.Wait, _lastTicket, 0, 0);
         }
 
-        IntentNeed need = MarkFrom(cold, first + count);
+        IntentNeed need = MarkFrom(cold, first + count, isForced);
         Counters.Refusals += need.Step == IntentStep.Full ? 1 : 0;
         return need;
     }
@@ -212,7 +216,7 @@ public sealed class IntentPolicy
     }
 
     // Whole regions from the cold one on; only what is needed where the bound is near.
-    private IntentNeed MarkFrom(int cold, int end)
+    private IntentNeed MarkFrom(int cold, int end, bool isForced)
     {
         const int PerRegion = StoreFormat.GrainsPerRegion;
         int ahead = AheadOf(cold);
@@ -225,7 +229,8 @@ public sealed class IntentPolicy
             last = end;
         }
 
-        return _marked.Count + (last - first) > _options.MaxHotGrains && _marked.Count > 0
+        bool isOver = _marked.Count + (last - first) > _options.MaxHotGrains && _marked.Count > 0;
+        return isOver && !isForced
             ? new IntentNeed(IntentStep.Full, 0, 0, 0)
             : new IntentNeed(IntentStep.Mark, _lastTicket + 1, first, last - first);
     }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Replication.Store;
 
@@ -19,8 +20,16 @@ public enum LivePageTrust : byte
 
 /// <summary>What a live page says of the operations that were applied.</summary>
 /// <param name="Applied">A: everything up to it was applied.</param>
-/// <param name="OutOfOrder">What was applied above it, ascending.</param>
-public readonly record struct LiveProgress(HistoryPoint Applied, IReadOnlyList<ulong> OutOfOrder);
+/// <param name="OutOfOrder">What was applied above it, ascending by sequence.</param>
+public readonly record struct LiveProgress(HistoryPoint Applied, IReadOnlyList<LiveOperation> OutOfOrder);
+
+/// <summary>An operation that was applied above A, as the live page names it.</summary>
+/// <param name="Sequence">Its sequence.</param>
+/// <param name="Operation">What it did: 1 write, 2 discard, 3 zeroes, as in messages.</param>
+/// <param name="OffsetBytes">Start in the volume, in bytes.</param>
+/// <param name="LengthBytes">Length in bytes, above 0, at most 1 GiB.</param>
+public readonly record struct LiveOperation(
+    ulong Sequence, byte Operation, long OffsetBytes, int LengthBytes);
 
 /// <summary>
 /// What a replica knows while the machine runs: exact after a process was killed at any instruction, and
@@ -38,16 +47,22 @@ public readonly record struct LiveProgress(HistoryPoint Applied, IReadOnlyList<u
 ///     80  8  condition (1 voided, 2 failed), a mirror of the ring's
 ///     88  8  progress area in use, 0 or 1
 ///   4096     progress area 0
-/// 139264     progress area 1
-/// 274432 8n  version of each region
+/// 204800     progress area 1
+/// 405504 8n  version of each region
 ///
-/// A progress area (135168 bytes):
+/// A progress area (200704 bytes):
 ///      0  8  epoch of the history
 ///      8  8  A
-///     16 8n  operations applied out of order, 16384 places; 0 or up to A: free
+///     16     operations applied out of order, 8192 places of 24 bytes
+///
+/// A place:
+///      0  8  sequence; 0 or up to A: the place is free, and the rest of it means nothing
+///      8  8  offset in bytes
+///     16  8  length in bytes (the low 32 bits) and operation (1 write, 2 discard, 3 zeroes) above
 /// </code>
-/// Why a kill cannot tear it: everything on the way of an operation is one store. A place of the list is
-/// filled by one store; A goes up by one store, which at the same moment makes the places up to A free.
+/// Why a kill cannot tear it: everything on the way of an operation becomes so by one store. A place of the
+/// list gets its offset and length while it is free, and the store of its sequence makes it valid; A goes
+/// up by one store, which at the same moment makes the places up to A free.
 /// Only a new history changes several values that belong together; they are written to the area not in use,
 /// and one store puts it into use. A new page is ready by its last store.
 /// </summary>
@@ -90,7 +105,7 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
     /// <param name="incarnation">The replica's.</param>
     /// <param name="boot">Boot id and backing device of now.</param>
     /// <param name="regions">Regions of the volume.</param>
-    public LivePageTrust TrustOf(Guid incarnation, BootEntry boot, int regions)
+    public LivePageTrust TrustOf(Incarnation incarnation, BootEntry boot, int regions)
     {
         if (_memory.LengthBytes < LivePageLayout.BytesOf(regions) || _memory.Load(0) == 0 ||
             _memory.Load(LivePageLayout.ReadyAt) != 1)
@@ -100,14 +115,14 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
 
         bool isOurs = _memory.Load(0) == LivePageLayout.Magic &&
             _memory.Load(LivePageLayout.VersionAt) == StoreFormat.Version &&
-            LoadId(LivePageLayout.IncarnationAt) == incarnation &&
+            LoadBits(LivePageLayout.IncarnationAt) == incarnation.Value &&
             _memory.Load(LivePageLayout.RegionsAt) >= (ulong)regions;
         if (!isOurs)
         {
             return LivePageTrust.Foreign;
         }
 
-        if (LoadId(LivePageLayout.BootAt) != boot.Boot)
+        if (LoadBits(LivePageLayout.BootAt) != BitsOf(boot.Boot))
         {
             return LivePageTrust.OtherBoot;
         }
@@ -123,13 +138,14 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
     /// <param name="lastRecord">Its last record.</param>
     /// <param name="applied">A to begin with.</param>
     public void Initialize(
-        Guid incarnation, BootEntry boot, MetadataState state, ulong lastRecord, HistoryPoint applied)
+        Incarnation incarnation, BootEntry boot, MetadataState state, ulong lastRecord,
+        HistoryPoint applied)
     {
         _memory.Store(LivePageLayout.ReadyAt, 0);
         _memory.Store(0, LivePageLayout.Magic);
         _memory.Store(LivePageLayout.VersionAt, StoreFormat.Version);
-        StoreId(LivePageLayout.IncarnationAt, incarnation);
-        StoreId(LivePageLayout.BootAt, boot.Boot);
+        StoreBits(LivePageLayout.IncarnationAt, incarnation.Value);
+        StoreBits(LivePageLayout.BootAt, BitsOf(boot.Boot));
         _memory.Store(LivePageLayout.BackingAt, boot.Backing);
         _memory.Store(LivePageLayout.RegionsAt, (ulong)state.Versions.Regions);
         LastRecord = lastRecord;
@@ -151,19 +167,23 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
         _memory.Store(_area + LivePageLayout.AppliedAt, sequence);
 
     /// <summary>An operation above A + 1 was applied.</summary>
-    /// <param name="sequence">Its sequence.</param>
+    /// <param name="operation">The operation.</param>
     /// <returns>False when the list is full: then its application must not be claimed.</returns>
-    public bool TryAddOutOfOrder(ulong sequence)
+    public bool TryAddOutOfOrder(in LiveOperation operation)
     {
         ulong applied = _memory.Load(_area + LivePageLayout.AppliedAt);
         for (int i = 0; i < StoreFormat.MaxOutOfOrder; i++)
         {
             int place = _nextPlace;
             _nextPlace = (place + 1) % StoreFormat.MaxOutOfOrder;
-            long at = _area + LivePageLayout.PlacesAt + 8L * place;
+            long at = _area + LivePageLayout.OffsetOfPlace(place);
             if (_memory.Load(at) <= applied)
             {
-                _memory.Store(at, sequence);
+                // The sequence last: until then the place is free.
+                _memory.Store(at + LivePageLayout.OffsetAt, (ulong)operation.OffsetBytes);
+                _memory.Store(at + LivePageLayout.LengthAt,
+                    (uint)operation.LengthBytes | (ulong)operation.Operation << 32);
+                _memory.Store(at, operation.Sequence);
                 return true;
             }
         }
@@ -181,7 +201,7 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
             ? LivePageLayout.SecondAreaAt : LivePageLayout.FirstAreaAt;
         for (int place = 0; place < StoreFormat.MaxOutOfOrder; place++)
         {
-            long at = other + LivePageLayout.PlacesAt + 8L * place;
+            long at = other + LivePageLayout.OffsetOfPlace(place);
             if (_memory.Load(at) != 0)
             {
                 _memory.Store(at, 0);
@@ -224,17 +244,20 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
     {
         long area = AreaInUse();
         ulong applied = _memory.Load(area + LivePageLayout.AppliedAt);
-        var list = new List<ulong>();
+        var list = new List<LiveOperation>();
         for (int place = 0; place < StoreFormat.MaxOutOfOrder; place++)
         {
-            ulong sequence = _memory.Load(area + LivePageLayout.PlacesAt + 8L * place);
+            long at = area + LivePageLayout.OffsetOfPlace(place);
+            ulong sequence = _memory.Load(at);
             if (sequence > applied)
             {
-                list.Add(sequence);
+                ulong length = _memory.Load(at + LivePageLayout.LengthAt);
+                long offset = (long)_memory.Load(at + LivePageLayout.OffsetAt);
+                list.Add(new LiveOperation(sequence, (byte)(length >> 32), offset, (int)(uint)length));
             }
         }
 
-        list.Sort();
+        list.Sort(static (left, right) => left.Sequence.CompareTo(right.Sequence));
         return new LiveProgress(new HistoryPoint(_memory.Load(area), applied), list);
     }
 
@@ -244,20 +267,21 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
     private long AreaInUse() => _memory.Load(LivePageLayout.AreaAt) == 0
         ? LivePageLayout.FirstAreaAt : LivePageLayout.SecondAreaAt;
 
-    private Guid LoadId(long offset)
-    {
-        Span<byte> bytes = stackalloc byte[16];
-        BinaryPrimitives.WriteUInt64LittleEndian(bytes, _memory.Load(offset));
-        BinaryPrimitives.WriteUInt64LittleEndian(bytes[8..], _memory.Load(offset + 8));
-        return new Guid(bytes, bigEndian: true);
-    }
-
-    private void StoreId(long offset, Guid id)
+    private static UInt128 BitsOf(Guid id)
     {
         Span<byte> bytes = stackalloc byte[16];
         id.TryWriteBytes(bytes, bigEndian: true, out _);
-        _memory.Store(offset, BinaryPrimitives.ReadUInt64LittleEndian(bytes));
-        _memory.Store(offset + 8, BinaryPrimitives.ReadUInt64LittleEndian(bytes[8..]));
+        return BinaryPrimitives.ReadUInt128BigEndian(bytes);
+    }
+
+    private UInt128 LoadBits(long offset) => new(
+        BinaryPrimitives.ReverseEndianness(_memory.Load(offset)),
+        BinaryPrimitives.ReverseEndianness(_memory.Load(offset + 8)));
+
+    private void StoreBits(long offset, UInt128 bits)
+    {
+        _memory.Store(offset, BinaryPrimitives.ReverseEndianness((ulong)(bits >> 64)));
+        _memory.Store(offset + 8, BinaryPrimitives.ReverseEndianness((ulong)bits));
     }
 }
 
@@ -279,8 +303,14 @@ public static class LivePageLayout
     internal const long VersionsAt = SecondAreaAt + AreaBytes;
     internal const long AppliedAt = 8;
     internal const long PlacesAt = 16;
+    internal const long OffsetAt = 8;
+    internal const long LengthAt = 16;
 
-    private const long AreaBytes = 4096 + 8L * StoreFormat.MaxOutOfOrder;
+    private const int PlaceBytes = 24;
+    private const long AreaBytes = 4096 + (long)PlaceBytes * StoreFormat.MaxOutOfOrder;
+
+    /// <summary>Offset of a place of the list in its progress area, in bytes.</summary>
+    internal static long OffsetOfPlace(int place) => PlacesAt + (long)PlaceBytes * place;
 
     /// <summary>Length of the live page of a volume: a multiple of 4096.</summary>
     /// <param name="regions">Its regions.</param>

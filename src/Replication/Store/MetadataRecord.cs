@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Ublk.Wire;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Replication.Store;
 
@@ -116,7 +117,7 @@ public static class MetadataRecord
     /// <param name="identity">The log's identity.</param>
     /// <param name="header">The header.</param>
     /// <returns>The record's checksum, which the next one carries.</returns>
-    public static uint Seal(Span<byte> record, Guid identity, in RecordHeader header)
+    public static uint Seal(Span<byte> record, Incarnation identity, in RecordHeader header)
     {
         record = record[..Bytes];
         record[..HeaderBytes].Clear();
@@ -126,7 +127,7 @@ public static class MetadataRecord
         record[KindAt] = (byte)header.Kind;
         record[FlagsAt] = (byte)header.Flags;
         BinaryPrimitives.WriteInt32LittleEndian(record[LengthAt..], header.PayloadBytes);
-        identity.TryWriteBytes(record[IdentityAt..], bigEndian: true, out _);
+        BinaryPrimitives.WriteUInt128BigEndian(record[IdentityAt..], identity.Value);
         BinaryPrimitives.WriteUInt64LittleEndian(record[NumberAt..], header.Number);
         BinaryPrimitives.WriteUInt32LittleEndian(record[PreviousAt..], header.PreviousCrc);
         BinaryPrimitives.WriteUInt64LittleEndian(record[CheckpointAt..], header.CheckpointBegin);
@@ -141,7 +142,7 @@ public static class MetadataRecord
     /// <param name="header">The header; all zero unless the record is valid.</param>
     /// <param name="crc">Its checksum; 0 unless the record is valid.</param>
     public static RecordVerdict Open(
-        ReadOnlySpan<byte> record, Guid identity, out RecordHeader header, out uint crc)
+        ReadOnlySpan<byte> record, Incarnation identity, out RecordHeader header, out uint crc)
     {
         header = default;
         crc = 0;
@@ -158,7 +159,7 @@ public static class MetadataRecord
             return RecordVerdict.Damaged;
         }
 
-        if (new Guid(record.Slice(IdentityAt, 16), bigEndian: true) != identity)
+        if (BinaryPrimitives.ReadUInt128BigEndian(record[IdentityAt..]) != identity.Value)
         {
             return RecordVerdict.Foreign;
         }

@@ -57,6 +57,11 @@ public sealed class MetadataState
     /// <summary>What is wrong with the replica.</summary>
     public ReplicaCondition Condition { get; private set; }
 
+    /// <summary>
+    /// Epoch of the history in which memory was last lost; 0 unless <see cref="ReplicaCondition.Voided"/>.
+    /// </summary>
+    public ulong VoidedIn { get; private set; }
+
     /// <summary>The longest lease ever configured, in milliseconds.</summary>
     public uint LongestLeaseMs { get; private set; }
 
@@ -158,7 +163,7 @@ public sealed class MetadataState
                 AppliedFloor = AppliedFloorEntry.Decode(entry).Point;
                 break;
             case MetadataEntryType.Condition:
-                Condition = ConditionEntry.Decode(entry).Condition;
+                (Condition, VoidedIn) = ConditionEntry.Decode(entry);
                 break;
             case MetadataEntryType.LongestLease:
                 uint lease = LongestLeaseEntry.Decode(entry).Milliseconds;

@@ -1,21 +1,19 @@
-namespace Ublk.Replication.Store;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
 
-/// <summary>A replica in a configuration: a replaced or wiped disk is another member.</summary>
-/// <param name="Replica">The replica.</param>
-/// <param name="Incarnation">Its format.</param>
-public readonly record struct ReplicaMember(Guid Replica, Guid Incarnation);
+namespace Ublk.Replication.Store;
 
 /// <summary>
 /// A numbered set of replicas with its write quorum; a joint one has an old and a new set, and both count.
 /// Written twice.
 /// <code>
-///  0  2  type 2;  2  2  length 16 + 32 × members
+///  0  2  type 2;  2  2  length 16 + 24 × members
 ///  4  1  members of the old set; 0 unless joint
 ///  5  1  W of the old set
 ///  6  1  members of the new set
 ///  7  1  W of the new set
 ///  8  8  number of the configuration
-/// 16     members, old set first: replica (16), incarnation (16)
+/// 16     members, old set first: replica (8; 0 to 2^32 − 1), incarnation (16, highest byte first)
 /// </code>
 /// </summary>
 public sealed class ReplicaConfiguration : IMetadataEntry
@@ -24,7 +22,8 @@ public sealed class ReplicaConfiguration : IMetadataEntry
     internal const int MinBytes = MembersAt + MemberBytes;
 
     private const int MembersAt = 16;
-    private const int MemberBytes = 32;
+    private const int MemberBytes = 24;
+    private const int IncarnationAt = 8;
 
     private readonly ReplicaMember[] _members;
     private readonly int _oldCount;
@@ -98,8 +97,9 @@ public sealed class ReplicaConfiguration : IMetadataEntry
         bytes.PutU64(8, Number);
         for (int i = 0; i < _members.Length; i++)
         {
-            bytes.PutId(MembersAt + MemberBytes * i, _members[i].Replica);
-            bytes.PutId(MembersAt + MemberBytes * i + 16, _members[i].Incarnation);
+            int at = MembersAt + MemberBytes * i;
+            bytes.PutU64(at, _members[i].Replica.Value);
+            bytes.PutBits(at + IncarnationAt, _members[i].Incarnation.Value);
         }
     }
 
@@ -116,8 +116,14 @@ public sealed class ReplicaConfiguration : IMetadataEntry
         var members = new ReplicaMember[oldCount + count];
         for (int i = 0; i < members.Length; i++)
         {
+            int at = MembersAt + MemberBytes * i;
+            if (bytes.U64(at) > uint.MaxValue)
+            {
+                return null;
+            }
+
             members[i] = new ReplicaMember(
-                bytes.Id(MembersAt + MemberBytes * i), bytes.Id(MembersAt + MemberBytes * i + 16));
+                new ReplicaId(bytes.U32(at)), new Incarnation(bytes.Bits(at + IncarnationAt)));
         }
 
         return new ReplicaConfiguration(

@@ -102,6 +102,7 @@ public static class ReplicaFormat
 
     private static Superblock Planned(ReplicaFormatOptions options)
     {
+        ArgumentOutOfRangeException.ThrowIfZero(options.Identity.Replica.Value, nameof(options));
         long grown = options.MaxSizeBytes != 0 ? options.MaxSizeBytes
             : Math.Min(AutoGrowth * options.SizeBytes, StoreFormat.MaxVolumeBytes);
         var superblock = new Superblock

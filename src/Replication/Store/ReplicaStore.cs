@@ -1,4 +1,5 @@
 using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Replication.Store;
 
@@ -20,8 +21,8 @@ public sealed record OpenedReplica
     /// <summary>What the replica may claim: A where the live page holds, otherwise D.</summary>
     public required HistoryPoint Applied { get; init; }
 
-    /// <summary>What was applied above it, ascending; empty unless the live page holds.</summary>
-    public required IReadOnlyList<ulong> OutOfOrder { get; init; }
+    /// <summary>What was applied above it, ascending by sequence; empty unless the live page holds.</summary>
+    public required IReadOnlyList<LiveOperation> OutOfOrder { get; init; }
 
     /// <summary>
     /// Memory was lost with intents pending: the condition Voided must be durable before anything is
@@ -134,7 +135,7 @@ public static class ReplicaStore
         string image, FileHandle file, Superblock superblock, BootEntry boot, List<StoreFinding> findings)
     {
         using ReplicaLiveFile? live = ReplicaLiveFile.OpenExisting(image);
-        Guid incarnation = superblock.Identity.Incarnation;
+        Incarnation incarnation = superblock.Identity.Incarnation;
         int regions = MetadataState.RegionsOf(superblock.SizeBytes);
         LivePageTrust trust = live?.Page.TrustOf(incarnation, boot, regions) ?? LivePageTrust.Absent;
         ulong liveRecord = trust == LivePageTrust.Trusted ? live!.Page.LastRecord : 0;

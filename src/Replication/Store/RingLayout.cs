@@ -1,9 +1,11 @@
+using Ublk.Wire.Ids;
+
 namespace Ublk.Replication.Store;
 
 /// <summary>Where the records of a replica's log lie in its metadata file.</summary>
 /// <param name="Identity">The log's identity: the replica's incarnation.</param>
 /// <param name="Records">Records of the ring.</param>
-public readonly record struct RingLayout(Guid Identity, int Records)
+public readonly record struct RingLayout(Incarnation Identity, int Records)
 {
     /// <summary>Slot of a record of the ring.</summary>
     /// <param name="number">Its number.</param>

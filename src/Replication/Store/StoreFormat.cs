@@ -62,10 +62,10 @@ public static class StoreFormat
     public const int MaxMembers = State.QuorumRule.MaxReplicas;
 
     /// <summary>
-    /// Operations applied out of order that the live page can name: those of a full window of small
-    /// writes. At the limit the replica takes no further operation before the gap closes.
+    /// Operations applied out of order that the live page can name: twice what the window of a primary
+    /// holds. At the limit the replica takes no further operation before the gap closes.
     /// </summary>
-    public const int MaxOutOfOrder = 16 * 1024;
+    public const int MaxOutOfOrder = 8 * 1024;
 
     /// <summary>Ending of the metadata file's name, after that of the image.</summary>
     public const string MetadataEnding = ".qmeta";

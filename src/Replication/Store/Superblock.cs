@@ -1,16 +1,20 @@
 using System.Buffers.Binary;
 using Ublk.Wire;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Replication.Store;
 
 /// <summary>Who a replica is.</summary>
 /// <param name="Cluster">The cluster.</param>
 /// <param name="Volume">The volume.</param>
-/// <param name="Replica">The replica; stays the same when its disk is replaced.</param>
+/// <param name="Replica">
+/// The replica, 1 to 2^32 − 1; stays the same when its disk is replaced.
+/// </param>
 /// <param name="Incarnation">
 /// New at every format, so that an empty or replaced disk can never pose as the old replica.
 /// </param>
-public readonly record struct ReplicaIdentity(Guid Cluster, Guid Volume, Guid Replica, Guid Incarnation);
+public readonly record struct ReplicaIdentity(
+    ClusterId Cluster, VolumeId Volume, ReplicaId Replica, Incarnation Incarnation);
 
 /// <summary>Choices made at format.</summary>
 [Flags]
@@ -34,9 +38,10 @@ public enum StoreOptions : uint
 ///  12  4  CRC-32C of all 4096 bytes, this field counted as zero (in every version)
 ///  16  8  incompatible features: a bit that is not known here is refused
 ///  24  8  compatible features: a bit that is not known here is ignored
-///  32 16  cluster          (ids: most significant byte first)
+///  32 16  cluster          (ids of 16 bytes: most significant byte first)
 ///  48 16  volume
-///  64 16  replica
+///  64  8  replica, 1 to 2^32 − 1
+///  72  8  zero
 ///  80 16  incarnation
 ///  96  8  size of the volume at format, in bytes
 /// 104  4  logical block in bytes
@@ -65,7 +70,10 @@ public sealed record Superblock
     private const int CrcAt = 12;
     private const int IncompatibleAt = 16;
     private const int CompatibleAt = 24;
-    private const int IdentityAt = 32;
+    private const int ClusterAt = 32;
+    private const int VolumeAt = 48;
+    private const int ReplicaAt = 64;
+    private const int IncarnationAt = 80;
     private const int SizeAt = 96;
     private const int BlockAt = 104;
     private const int GrainAt = 108;
@@ -122,10 +130,10 @@ public sealed record Superblock
         BinaryPrimitives.WriteUInt16LittleEndian(block[CopyAt..], (ushort)copy);
         BinaryPrimitives.WriteUInt64LittleEndian(block[IncompatibleAt..], IncompatibleFeatures);
         BinaryPrimitives.WriteUInt64LittleEndian(block[CompatibleAt..], CompatibleFeatures);
-        Identity.Cluster.TryWriteBytes(block[IdentityAt..], bigEndian: true, out _);
-        Identity.Volume.TryWriteBytes(block[(IdentityAt + 16)..], bigEndian: true, out _);
-        Identity.Replica.TryWriteBytes(block[(IdentityAt + 32)..], bigEndian: true, out _);
-        Identity.Incarnation.TryWriteBytes(block[(IdentityAt + 48)..], bigEndian: true, out _);
+        BinaryPrimitives.WriteUInt128BigEndian(block[ClusterAt..], Identity.Cluster.Value);
+        BinaryPrimitives.WriteUInt128BigEndian(block[VolumeAt..], Identity.Volume.Value);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[ReplicaAt..], Identity.Replica.Value);
+        BinaryPrimitives.WriteUInt128BigEndian(block[IncarnationAt..], Identity.Incarnation.Value);
         BinaryPrimitives.WriteInt64LittleEndian(block[SizeAt..], SizeBytes);
         BinaryPrimitives.WriteInt32LittleEndian(block[BlockAt..], LogicalBlockBytes);
         BinaryPrimitives.WriteInt32LittleEndian(block[GrainAt..], StoreFormat.GrainBytes);
@@ -173,11 +181,7 @@ public sealed record Superblock
         {
             IncompatibleFeatures = BinaryPrimitives.ReadUInt64LittleEndian(block[IncompatibleAt..]),
             CompatibleFeatures = BinaryPrimitives.ReadUInt64LittleEndian(block[CompatibleAt..]),
-            Identity = new ReplicaIdentity(
-                new Guid(block.Slice(IdentityAt, 16), bigEndian: true),
-                new Guid(block.Slice(IdentityAt + 16, 16), bigEndian: true),
-                new Guid(block.Slice(IdentityAt + 32, 16), bigEndian: true),
-                new Guid(block.Slice(IdentityAt + 48, 16), bigEndian: true)),
+            Identity = IdentityOf(block),
             SizeBytes = BinaryPrimitives.ReadInt64LittleEndian(block[SizeAt..]),
             LogicalBlockBytes = BinaryPrimitives.ReadInt32LittleEndian(block[BlockAt..]),
             RingRecords = (int)Math.Clamp(
@@ -191,8 +195,10 @@ public sealed record Superblock
             return SuperblockVerdict.Newer;
         }
 
-        if (!found.IsPossible || BinaryPrimitives.ReadInt64LittleEndian(block[VaultAt..]) !=
-            found.VaultOffsetBytes)
+        bool isPossible = found.IsPossible &&
+            BinaryPrimitives.ReadUInt64LittleEndian(block[ReplicaAt..]) <= uint.MaxValue &&
+            BinaryPrimitives.ReadInt64LittleEndian(block[VaultAt..]) == found.VaultOffsetBytes;
+        if (!isPossible)
         {
             return SuperblockVerdict.Damaged;
         }
@@ -201,12 +207,19 @@ public sealed record Superblock
         return SuperblockVerdict.Valid;
     }
 
-    /// <summary>Whether size, block and ring are such as this version makes.</summary>
+    /// <summary>Whether replica, size, block and ring are such as this version makes.</summary>
     public bool IsPossible =>
+        Identity.Replica.Value > 0 &&
         LogicalBlockBytes is >= 512 and <= 4096 && int.IsPow2(LogicalBlockBytes) &&
         SizeBytes > 0 && SizeBytes <= StoreFormat.MaxVolumeBytes &&
         SizeBytes % LogicalBlockBytes == 0 &&
         RingRecords is >= StoreFormat.MinRingRecords and <= StoreFormat.MaxRingRecords;
+
+    private static ReplicaIdentity IdentityOf(ReadOnlySpan<byte> block) => new(
+        new ClusterId(BinaryPrimitives.ReadUInt128BigEndian(block[ClusterAt..])),
+        new VolumeId(BinaryPrimitives.ReadUInt128BigEndian(block[VolumeAt..])),
+        new ReplicaId(BinaryPrimitives.ReadUInt32LittleEndian(block[ReplicaAt..])),
+        new Incarnation(BinaryPrimitives.ReadUInt128BigEndian(block[IncarnationAt..])));
 
     private static bool HasThisFormatsUnits(ReadOnlySpan<byte> block) =>
         BinaryPrimitives.ReadInt32LittleEndian(block[GrainAt..]) == StoreFormat.GrainBytes &&

@@ -1,9 +1,6 @@
-namespace Ublk.Replication.Store;
+using Ublk.Wire.Ids;
 
-/// <summary>A writer: a process of a node. Every start of a frontend is another one.</summary>
-/// <param name="Node">The node.</param>
-/// <param name="Nonce">Random number of the process.</param>
-public readonly record struct WriterIdentity(Guid Node, ulong Nonce);
+namespace Ublk.Replication.Store;
 
 /// <summary>A place in a volume's history: sequences compare only within one epoch's history.</summary>
 /// <param name="Epoch">Epoch of the history.</param>
@@ -14,37 +11,42 @@ public readonly record struct HistoryPoint(ulong Epoch, ulong Sequence);
 /// The highest promise: lower epochs, the same epoch from another writer and older configurations are
 /// refused from now on. Written twice.
 /// <code>
-///  0  2  type 1;  2  2  length 48;  4  4  zero
+///  0  2  type 1;  2  2  length 40;  4  4  zero
 ///  8  8  epoch
-/// 16 16  node of the writer
-/// 32  8  nonce of the writer
-/// 40  8  number of the configuration
+/// 16  8  node of the writer, 0 to 2^32 − 1
+/// 24  8  nonce of the writer
+/// 32  8  number of the configuration
 /// </code>
 /// </summary>
 /// <param name="Epoch">Epoch; 0: none promised yet.</param>
 /// <param name="Writer">Whom it was promised to.</param>
 /// <param name="Configuration">Number of the configuration it belongs to.</param>
-public readonly record struct PromiseEntry(ulong Epoch, WriterIdentity Writer, ulong Configuration)
+public readonly record struct PromiseEntry(ulong Epoch, Writer Writer, ulong Configuration)
     : IMetadataEntry
 {
+    private const int NodeAt = 16;
+
     /// <inheritdoc/>
     public EntryRoom Room => EntryRoom.Reserved;
 
     /// <inheritdoc/>
-    public int EncodedBytes => 48;
+    public int EncodedBytes => 40;
 
     /// <inheritdoc/>
     public void Encode(Span<byte> bytes)
     {
         bytes.PutHead(MetadataEntryType.Promise);
         bytes.PutU64(8, Epoch);
-        bytes.PutId(16, Writer.Node);
-        bytes.PutU64(32, Writer.Nonce);
-        bytes.PutU64(40, Configuration);
+        bytes.PutU64(NodeAt, Writer.Node.Value);
+        bytes.PutU64(24, Writer.Nonce);
+        bytes.PutU64(32, Configuration);
     }
 
     internal static PromiseEntry Decode(ReadOnlySpan<byte> bytes) =>
-        new(bytes.U64(8), new WriterIdentity(bytes.Id(16), bytes.U64(32)), bytes.U64(40));
+        new(bytes.U64(8), new Writer(new NodeId(bytes.U32(NodeAt)), bytes.U64(24)), bytes.U64(32));
+
+    /// <summary>Whether the node of an entry of the right length is a number that can be.</summary>
+    internal static bool IsPossible(ReadOnlySpan<byte> bytes) => bytes.U64(NodeAt) <= uint.MaxValue;
 }
 
 /// <summary>
@@ -141,8 +143,8 @@ public readonly record struct DurableEntry(HistoryPoint Point) : IMetadataEntry
 }
 
 /// <summary>
-/// What A was set to when this history began here: first − 1 of a reconciled epoch, or the common point of
-/// a replica that joined without. Holds until the live page speaks of the same history.
+/// What A was set to when this history began here: the position of the epoch's start, before the first
+/// operation that was sent here. Holds until the live page speaks of the same history.
 /// <code>
 ///  0  2  type 6;  2  2  length 24;  4  4  zero
 ///  8  8  epoch of the history
@@ -185,25 +187,36 @@ public enum ReplicaCondition : uint
 /// <summary>
 /// The replica's condition.
 /// <code>
-///  0  2  type 7;  2  2  length 8
+///  0  2  type 7;  2  2  length 16
 ///  4  4  flags: 1 voided, 2 failed
+///  8  8  epoch of the history in which memory was lost; 0 unless voided
 /// </code>
 /// </summary>
 /// <param name="Condition">All that holds from now on.</param>
-public readonly record struct ConditionEntry(ReplicaCondition Condition) : IMetadataEntry
+/// <param name="VoidedIn">
+/// Epoch of the history in which memory was lost, which tells this outage from an older one; 0 unless voided.
+/// </param>
+public readonly record struct ConditionEntry(ReplicaCondition Condition, ulong VoidedIn) : IMetadataEntry
 {
     /// <inheritdoc/>
     public EntryRoom Room => EntryRoom.Reserved;
 
     /// <inheritdoc/>
-    public int EncodedBytes => 8;
+    public int EncodedBytes => 16;
 
     /// <inheritdoc/>
-    public void Encode(Span<byte> bytes) =>
+    public void Encode(Span<byte> bytes)
+    {
         bytes.PutHead(MetadataEntryType.Condition, (uint)Condition);
+        bytes.PutU64(8, VoidedIn);
+    }
+
+    /// <summary>Whether an epoch is named only where memory was lost.</summary>
+    internal bool IsPossible =>
+        VoidedIn == 0 || (Condition & ReplicaCondition.Voided) != ReplicaCondition.Sound;
 
     internal static ConditionEntry Decode(ReadOnlySpan<byte> bytes) =>
-        new((ReplicaCondition)bytes.U32(4));
+        new((ReplicaCondition)bytes.U32(4), bytes.U64(8));
 }
 
 /// <summary>

@@ -71,6 +71,8 @@ public enum MessageKind : byte
     CopyRequest = 52,
     /// <summary><see cref="Messages.CopyChunk"/></summary>
     CopyChunk = 53,
+    /// <summary><see cref="Messages.Copied"/></summary>
+    Copied = 54,
 
     /// <summary><see cref="Messages.Configure"/></summary>
     Configure = 60,

@@ -72,6 +72,7 @@ public sealed class MessageParser
             case MessageKind.Digests: Read<Digests>(ref fields, count); break;
             case MessageKind.CopyRequest: Read<CopyRequest>(ref fields, count); break;
             case MessageKind.CopyChunk: Read<CopyChunk>(ref fields, count); break;
+            case MessageKind.Copied: Read<Copied>(ref fields, count); break;
             case MessageKind.Heartbeat: Read<Heartbeat>(ref fields, count); break;
             case MessageKind.Grant: Read<Grant>(ref fields, count); break;
             case MessageKind.Release: Read<Release>(ref fields, count); break;

@@ -196,18 +196,25 @@ public readonly ref struct ClaimEntries : IMessage<ClaimEntries>
 /// <param name="Writer">Its writer.</param>
 /// <param name="Configuration">Its configuration.</param>
 /// <param name="First">First sequence number of the epoch.</param>
-/// <param name="Common">
-/// Last number that this replica and the volume's history have in common; A and D are cut to it.
+/// <param name="Position">
+/// The number before the first operation that this replica will be sent; at least First − 1. A becomes it.
 /// </param>
-/// <param name="AdoptedDurable">D of a reconciled replica from now on; at most First − 1.</param>
+/// <param name="Common">
+/// Last number that this replica and the volume's history have in common; at most Position. One with
+/// Position itself is reconciled: it has everything up to there, and D becomes Position too. Another one
+/// joins: D is cut to Common, and what it lacks was named by <see cref="ClaimEntries"/> before.
+/// </param>
 /// <param name="HistoryEpoch">Epoch of the history that was reconciled from; 0 for a new volume.</param>
 public readonly record struct EpochStart(
-    Epoch Epoch, Writer Writer, ConfigurationNumber Configuration, Sequence First, Sequence Common,
-    Sequence AdoptedDurable, Epoch HistoryEpoch)
+    Epoch Epoch, Writer Writer, ConfigurationNumber Configuration, Sequence First, Sequence Position,
+    Sequence Common, Epoch HistoryEpoch)
     : IMessage<EpochStart>
 {
+    /// <summary>Whether the replica has everything up to its position.</summary>
+    public bool IsReconciled => Common == Position;
+
     private bool IsConsistent =>
-        Common < First && AdoptedDurable < First && (HistoryEpoch < Epoch || Epoch == Epoch.None);
+        Common <= Position && First <= Position.Next && (HistoryEpoch < Epoch || Epoch == Epoch.None);
 
     static MessageKind IMessage<EpochStart>.Kind => MessageKind.EpochStart;
 
@@ -229,8 +236,8 @@ public readonly record struct EpochStart(
         fields.Put(message.Writer);
         fields.Put(message.Configuration);
         fields.Put(message.First);
+        fields.Put(message.Position);
         fields.Put(message.Common);
-        fields.Put(message.AdoptedDurable);
         fields.Put(message.HistoryEpoch);
     }
 }

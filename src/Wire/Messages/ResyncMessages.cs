@@ -140,10 +140,11 @@ public readonly record struct CopyRequest(
 
 /// <summary>
 /// Part of the answer to a <see cref="CopyRequest"/>: wanted blocks in a row. The request is answered when
-/// every block of it was, or with the first chunk that is not Ok.
+/// every block of it was, or with the first chunk that is not Ok. While reconciling, the writer also pushes
+/// chunks that nobody asked for; each is answered by <see cref="Copied"/>.
 /// </summary>
 /// <param name="Epoch">From the question.</param>
-/// <param name="Id">From the question.</param>
+/// <param name="Id">From the question; of a chunk that is pushed, chosen by the writer.</param>
 /// <param name="Status">Outcome; unless Ok the range is the question's and there is no payload.</param>
 /// <param name="OffsetBytes">Start, a multiple of 4 KiB.</param>
 /// <param name="LengthBytes">Length, in sectors' multiples, above 0 and up to 1 MiB.</param>
@@ -197,5 +198,28 @@ public readonly record struct CopyChunk(
         fields.Integer(message.Crc32C, uint.MaxValue);
         fields.OneOf((byte)message.Flags, 0, 1);
         fields.Payload(message.PayloadBytes);
+    }
+}
+
+/// <summary>
+/// A replica's answer to a <see cref="CopyChunk"/> that the writer pushed to it while reconciling.
+/// </summary>
+/// <param name="Epoch">From the chunk.</param>
+/// <param name="Id">From the chunk.</param>
+/// <param name="Status">Outcome; Ok means that the range's bytes are the chunk's here.</param>
+public readonly record struct Copied(Epoch Epoch, RequestId Id, AnswerStatus Status) : IMessage<Copied>
+{
+    static MessageKind IMessage<Copied>.Kind => MessageKind.Copied;
+
+    static int IMessage<Copied>.FieldCount => 4;
+
+    static Copied IMessage<Copied>.Decode(scoped ref FieldReader fields) =>
+        new(fields.Epoch(), fields.Request(), fields.Status());
+
+    static void IMessage<Copied>.Encode(in Copied message, ref FieldWriter fields)
+    {
+        fields.Put(message.Epoch);
+        fields.Put(message.Id);
+        fields.Put(message.Status);
     }
 }

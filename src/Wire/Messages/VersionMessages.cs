@@ -23,7 +23,10 @@ public readonly record struct VersionsRequest(Epoch Epoch, long Page) : IMessage
     }
 }
 
-/// <summary>Answer to a <see cref="VersionsRequest"/>: the whole page. A list message.</summary>
+/// <summary>
+/// Answer to a <see cref="VersionsRequest"/>: the whole page. From the primary, ahead of
+/// <see cref="EpochStart"/>, versions that a reconciled replica takes over. A list message.
+/// </summary>
 public readonly ref struct Versions : IMessage<Versions>
 {
     /// <summary>From the question.</summary>

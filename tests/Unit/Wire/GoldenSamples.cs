@@ -96,8 +96,8 @@ internal static class GoldenSamples
             History = new MessageList<HistoryEntry>(s_history),
         }),
         Sample.Of("EpochStart", new EpochStart(
-            s_epoch, s_writer, s_configuration, new Sequence(131_072), new Sequence(100_950),
-            new Sequence(100_901), new Epoch(6))),
+            s_epoch, s_writer, s_configuration, new Sequence(131_072), new Sequence(131_090),
+            new Sequence(100_950), new Epoch(6))),
         Sample.Of("EpochStarted", new EpochStarted(s_epoch, AnswerStatus.NoSpace)),
         Sample.Of("VersionsRequest", new VersionsRequest(s_epoch, 200)),
         Sample.Of("Versions", new Versions
@@ -170,6 +170,7 @@ internal static class GoldenSamples
         Sample.Of("CopyChunk of zeros", new CopyChunk(
             s_epoch, new RequestId(79), AnswerStatus.Ok, 3L << 20, 65_536, new Sequence(131_073),
             new Sequence(131_070), new Sequence(131_068), 0, CopyFlags.Zero)),
+        Sample.Of("Copied", new Copied(s_epoch, new RequestId(80), AnswerStatus.IoError)),
     ];
 
     private static Sample[] ConfigurationSamples() =>

@@ -94,6 +94,28 @@ public sealed class MessageRuleTests
     }
 
     [Fact]
+    public void AStartIsConsistent()
+    {
+        EpochStart Start(ulong first, ulong position, ulong common, ulong history = 6) => new(
+            s_epoch, default, default, new Sequence(first), new Sequence(position), new Sequence(common),
+            new Epoch(history));
+        EpochStart joining = Start(5, 9, 3), reconciled = Start(5, 4, 4);
+        Assert.False(joining.IsReconciled);
+        Assert.True(reconciled.IsReconciled);
+        Put(joining);
+        Put(reconciled);
+        Assert.Throws<InvalidOperationException>(() => Put(Start(5, 9, 10)));
+        Assert.Throws<InvalidOperationException>(() => Put(Start(6, 4, 4)));
+        Assert.Throws<InvalidOperationException>(() => Put(Start(5, 9, 9, history: 7)));
+        byte[] bytes = Bytes(joining);
+        bytes[7] = 10;
+        Assert.Equal(ParseOutcome.Complete, MessageParser.Parse(bytes.AsSpan()).Outcome);
+        Assert.Equal(10ul, MessageParser.Parse(bytes.AsSpan()).Read<EpochStart>().Position.Value);
+        bytes[8] = 11; // Common above the position.
+        Assert.Equal(ProtocolErrorReason.Contradiction, Refused(bytes).Reason);
+    }
+
+    [Fact]
     public void ListsAreBoundedAndInOrder()
     {
         byte[] backwards = [0x94, (byte)MessageKind.Versions, 7, 0, 0x92, 0x93, 5, 2, 9, 0x93, 6, 1, 9];

@@ -38,6 +38,7 @@ internal sealed class RandomMessages(int seed)
         MessageKind.Digests => NextDigests(),
         MessageKind.CopyRequest => NextCopyRequest(),
         MessageKind.CopyChunk => NextCopyChunk(),
+        MessageKind.Copied => Check(new Copied(Epoch(), Request(), Status())),
         MessageKind.Configure => Sample.Of($"{kind}", NextConfigure()),
         MessageKind.Configured => Check(new Configured(Epoch(), Configuration(), Status())),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "not a message"),
@@ -240,11 +241,12 @@ internal sealed class RandomMessages(int seed)
 
     private EpochStart NextEpochStart()
     {
-        var first = new Sequence(1 + (ulong)Number(1L << 62));
+        Sequence position = Sequence();
+        var first = new Sequence((ulong)Number((long)Math.Min(position.Value + 1, long.MaxValue)));
+        Sequence common = Flip() ? position : new Sequence((ulong)Number((long)position.Value));
         var epoch = new Epoch(1 + (ulong)Number(1L << 62));
-        Sequence Before() => new((ulong)Number((long)first.Value - 1));
         return new EpochStart(
-            epoch, Writer(), Configuration(), first, Before(), Before(),
+            epoch, Writer(), Configuration(), first, position, common,
             new Epoch((ulong)Number((long)epoch.Value - 1)));
     }
 

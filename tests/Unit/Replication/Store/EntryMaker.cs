@@ -1,4 +1,7 @@
 using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
+using HistoryEntry = Ublk.Replication.Store.HistoryEntry;
+using ReplicaMember = Ublk.Wire.Messages.ReplicaMember;
 
 namespace Ublk.Tests.Unit.Replication.Store;
 
@@ -24,13 +27,13 @@ internal sealed class EntryMaker(Random random, long sizeBytes, ulong promisedEp
 
     public byte[] Next() => random.Next(20) switch
     {
-        0 => Bytes(new PromiseEntry(++_promised, new WriterIdentity(Id(), Number()), Number())),
+        0 => Bytes(new PromiseEntry(++_promised, new Writer(new NodeId(Small()), Number()), Number())),
         1 => Bytes(Configuration()),
         2 => Bytes(new EpochStartEntry(Number(), Number(), Number())),
         3 => Bytes(new HistoryEntry(Number(200), Number())),
         4 or 5 => Bytes(new DurableEntry(Point())),
         6 => Bytes(new AppliedFloorEntry(Point())),
-        7 => Bytes(new ConditionEntry((ReplicaCondition)random.Next(4))),
+        7 => Bytes(Condition()),
         8 => Bytes(new LongestLeaseEntry((uint)random.Next(10_000))),
         9 => Grown(),
         10 => Bytes(new BootEntry(Id(), Number())),
@@ -103,10 +106,18 @@ internal sealed class EntryMaker(Random random, long sizeBytes, ulong promisedEp
 
     private ReplicaConfiguration Configuration()
     {
-        ReplicaMember[] members = [.. Enumerable.Range(0, 7).Select(_ => new ReplicaMember(Id(), Id()))];
+        ReplicaMember[] members = [.. Enumerable.Range(0, 7).Select(
+            _ => new ReplicaMember(new ReplicaId(Small()), new Incarnation(Bits128())))];
         int count = random.Next(1, 8), old = random.Next(8);
         return new ReplicaConfiguration(Number() + 1, members.AsSpan(0, old), (old + 1) / 2,
             members.AsSpan(7 - count), count / 2 + 1);
+    }
+
+    private ConditionEntry Condition()
+    {
+        var condition = (ReplicaCondition)random.Next(4);
+        bool isVoided = condition.HasFlag(ReplicaCondition.Voided);
+        return new ConditionEntry(condition, isVoided ? Number() : 0);
     }
 
     private int _start;
@@ -128,6 +139,10 @@ internal sealed class EntryMaker(Random random, long sizeBytes, ulong promisedEp
     }
 
     private ulong Number(int below = int.MaxValue) => (ulong)random.Next(below);
+
+    private uint Small() => (uint)random.NextInt64(1L << 32);
+
+    private UInt128 Bits128() => new((ulong)random.NextInt64(), (ulong)random.NextInt64());
 
     private Guid Id()
     {

@@ -80,6 +80,15 @@ public sealed class IntentPolicyTests
         Assert.Equal(IntentStep.Ready, policy.Prepare(500 * MiB, 4096).Step);
         Assert.Equal(1, policy.Counters.Refusals);
 
+        // A reconcile goes on, and marks no more than it needs.
+        IntentNeed forced = policy.Prepare(900 * MiB, 4096, isForced: true);
+        Assert.Equal((IntentStep.Mark, 900 * 16, 1), (forced.Step, forced.First, forced.Count));
+        policy.Confirm(forced);
+        policy.MarkDurable(forced.Ticket);
+        Assert.Equal(IntentStep.Ready, policy.Prepare(900 * MiB, 4096).Step);
+        Assert.Equal(IntentStep.Full, policy.Prepare(901 * MiB, 4096).Step);
+        Assert.Equal(2, policy.Counters.Refusals);
+
         // A write larger than the bound goes on when nothing else is hot.
         Assert.Equal(IntentStep.Mark, Policy(maxHotGrains: 4).Prepare(0, MiB).Step);
     }

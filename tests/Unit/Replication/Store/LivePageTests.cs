@@ -1,6 +1,7 @@
 using Ublk.Replication.Store;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -9,7 +10,9 @@ public sealed class LivePageTests
 {
     private const long Size = 40L << 20;
 
-    private static readonly Guid s_incarnation = new("00112233-4455-6677-8899-aabbccddeeff");
+    private static readonly Incarnation s_incarnation =
+        new(new UInt128(0x0011_2233_4455_6677, 0x8899_aabb_ccdd_eeff));
+
     private static readonly BootEntry s_boot = new(new Guid("a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf"), 7);
 
     [Fact]
@@ -19,8 +22,8 @@ public sealed class LivePageTests
         LivePage<ArrayMemory> page = Made(memory);
         page.LastRecord = 0x0102;
         page.Condition = ReplicaCondition.Voided;
-        page.TryAddOutOfOrder(0x30);
-        page.TryAddOutOfOrder(0x32);
+        page.TryAddOutOfOrder(new LiveOperation(0x30, 1, 0x1_0203_0400, 0x1000));
+        page.TryAddOutOfOrder(new LiveOperation(0x32, 3, 0x2000, 1 << 30));
         page.SetVersion(1, 0x40);
         string Hex(int offset, int length) => Convert.ToHexString(memory.Bytes(offset, length));
         Assert.Equal(
@@ -31,10 +34,12 @@ public sealed class LivePageTests
             "0100000000000000" + "0100000000000000", // condition, area in use
             Hex(0, 96));
         Assert.Equal(
-            "0300000000000000" + "2000000000000000" + "3000000000000000" + "3200000000000000" +
-            "0000000000000000", Hex(139264, 40));
-        Assert.Equal("0000000000000000" + "4000000000000000", Hex(274432, 16));
-        Assert.Equal(274432 + 4096, LivePageLayout.BytesOf(40));
+            "0300000000000000" + "2000000000000000" + // epoch of the history, A
+            "3000000000000000" + "0004030201000000" + "0010000001000000" +
+            "3200000000000000" + "0020000000000000" + "0000004003000000" +
+            "0000000000000000", Hex(204800, 72));
+        Assert.Equal("0000000000000000" + "4000000000000000", Hex(405504, 16));
+        Assert.Equal(405504 + 4096, LivePageLayout.BytesOf(40));
     }
 
     [Fact]
@@ -48,9 +53,9 @@ public sealed class LivePageTests
         Assert.Equal(LivePageTrust.Trusted, page.TrustOf(s_incarnation, s_boot, 39));
         Assert.Equal(LivePageTrust.Foreign, page.TrustOf(s_incarnation, s_boot, 41));
         Assert.Equal(LivePageTrust.Absent, page.TrustOf(s_incarnation, s_boot, 4000));
-        Assert.Equal(LivePageTrust.Foreign, page.TrustOf(Guid.Empty, s_boot, 40));
+        Assert.Equal(LivePageTrust.Foreign, page.TrustOf(default, s_boot, 40));
         Assert.Equal(LivePageTrust.OtherBoot,
-            page.TrustOf(s_incarnation, s_boot with { Boot = s_incarnation }, 40));
+            page.TrustOf(s_incarnation, s_boot with { Boot = Guid.Empty }, 40));
         Assert.Equal(LivePageTrust.OtherBacking,
             page.TrustOf(s_incarnation, s_boot with { Backing = 8 }, 40));
         memory.Store(8, 2);
@@ -90,7 +95,9 @@ public sealed class LivePageTests
                         page.LastRecord = (ulong)random.Next(1000);
                         break;
                     default:
-                        Assert.True(page.TryAddOutOfOrder(applied + (ulong)random.Next(2, 30)));
+                        Assert.True(page.TryAddOutOfOrder(new LiveOperation(
+                            applied + (ulong)random.Next(2, 30), (byte)random.Next(1, 4),
+                            random.Next(1000) * 512L, random.Next(1, 1000) * 512)));
                         break;
                 }
 
@@ -109,7 +116,7 @@ public sealed class LivePageTests
     public void AKillWhileAPageIsMadeLeavesNoneOrTheOldOne()
     {
         var memory = ArrayMemory.Create();
-        var old = s_boot with { Boot = s_incarnation };
+        var old = s_boot with { Boot = Guid.Empty };
         new LivePage<ArrayMemory>(memory).Initialize(
             s_incarnation, old, new MetadataState(Size), 5, new HistoryPoint(1, 1));
         memory.BeginJournal();
@@ -132,17 +139,17 @@ public sealed class LivePageTests
         LivePage<ArrayMemory> page = Made(memory);
         for (ulong i = 0; i < StoreFormat.MaxOutOfOrder; i++)
         {
-            Assert.True(page.TryAddOutOfOrder(100 + i));
+            Assert.True(page.TryAddOutOfOrder(Operation(100 + i)));
         }
 
-        Assert.False(page.TryAddOutOfOrder(99_999));
+        Assert.False(page.TryAddOutOfOrder(Operation(99_999)));
         page.SetApplied(100);
-        Assert.True(page.TryAddOutOfOrder(99_999));
-        Assert.False(page.TryAddOutOfOrder(100_000));
+        Assert.True(page.TryAddOutOfOrder(Operation(99_999)));
+        Assert.False(page.TryAddOutOfOrder(Operation(100_000)));
         LiveProgress progress = page.Progress();
         Assert.Equal(StoreFormat.MaxOutOfOrder, progress.OutOfOrder.Count);
-        Assert.Equal(101ul, progress.OutOfOrder[0]);
-        Assert.Equal(99_999ul, progress.OutOfOrder[^1]);
+        Assert.Equal(Operation(101), progress.OutOfOrder[0]);
+        Assert.Equal(Operation(99_999), progress.OutOfOrder[^1]);
     }
 
     [Fact]
@@ -172,7 +179,7 @@ public sealed class LivePageTests
             var page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(mapping));
             page.Initialize(s_incarnation, s_boot, new MetadataState(Size), 1, new HistoryPoint(3, 4));
             page.SetApplied(9);
-            page.TryAddOutOfOrder(11);
+            page.TryAddOutOfOrder(Operation(11));
         }
 
         using MemoryMapping again = MemoryMapping.Open(
@@ -181,8 +188,11 @@ public sealed class LivePageTests
         Assert.Equal(LivePageTrust.Trusted, reopened.TrustOf(s_incarnation, s_boot, 40));
         LiveProgress progress = reopened.Progress();
         Assert.Equal(new HistoryPoint(3, 9), progress.Applied);
-        Assert.Equal([11ul], progress.OutOfOrder);
+        Assert.Equal([Operation(11)], progress.OutOfOrder);
     }
+
+    private static LiveOperation Operation(ulong sequence) =>
+        new(sequence, (byte)(sequence % 3 + 1), (long)sequence * 512, 512);
 
     private static LivePage<ArrayMemory> Made(ArrayMemory memory)
     {

@@ -1,6 +1,7 @@
 using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -18,7 +19,7 @@ internal sealed class LogBench : IMetadataLogEffects, IDisposable
     public LogBench(int ringRecords, long sizeBytes)
     {
         _sizeBytes = sizeBytes;
-        Disk = new StoreDisk(new RingLayout(new Guid(1, 2, 3, [4, 5, 6, 7, 8, 9, 10, 11]), ringRecords));
+        Disk = new StoreDisk(new RingLayout(new Incarnation(new UInt128(1, 2)), ringRecords));
         Log = Opened(new MetadataState(sizeBytes), LogPosition.Empty);
         Log.Issue();
         Run();

@@ -2,6 +2,7 @@ using Ublk.Replication.Store;
 using Ublk.Testing;
 using Ublk.Uring;
 using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -41,7 +42,7 @@ public sealed class MetadataLogTests
         using var bench = new LogBench(Ring, Size);
         bench.Told.Clear();
         bench.Append(Durable(1));
-        bench.Append(new PromiseEntry(5, new WriterIdentity(Guid.Empty, 1), 1));
+        bench.Append(new PromiseEntry(5, new Writer(new NodeId(2), 1), 1));
         bench.Append(Durable(2));
         bench.Log.Issue();
         bench.Step();
@@ -235,7 +236,7 @@ public sealed class MetadataLogTests
         int ring = RingSpace.RingRecordsFor(Large);
         using MemoryMapping memory = MemoryMapping.Allocate(MetadataRecord.Bytes);
         var effects = new CountingEffects();
-        var log = new MetadataLog(new MetadataState(Large), new RingLayout(Guid.Empty, ring),
+        var log = new MetadataLog(new MetadataState(Large), new RingLayout(default, ring),
             LogPosition.Empty, memory.Slice(0, MetadataRecord.Bytes), effects);
         ulong token = 0;
         void Round()

@@ -1,11 +1,13 @@
 using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
 
 public sealed class MetadataRecordTests
 {
-    private static readonly Guid s_identity = new("00112233-4455-6677-8899-aabbccddeeff");
+    private static readonly Incarnation s_identity =
+        new(new UInt128(0x0011_2233_4455_6677, 0x8899_aabb_ccdd_eeff));
 
     private static readonly RecordHeader s_header = new(
         RecordKind.Ring, RecordFlags.Opened, Number: 0x0102030405060708, PreviousCrc: 0xA1B2C3D4,
@@ -56,7 +58,7 @@ public sealed class MetadataRecordTests
     [Fact]
     public void ARecordOfAnotherFormatIsForeign() => Assert.Equal(
         RecordVerdict.Foreign,
-        MetadataRecord.Open(Sealed(), new Guid("00112233-4455-6677-8899-aabbccddeefe"), out _, out _));
+        MetadataRecord.Open(Sealed(), new Incarnation(s_identity.Value - 1), out _, out _));
 
     [Fact]
     public void ZerosAreBlankAndOtherBytesAreDamage()

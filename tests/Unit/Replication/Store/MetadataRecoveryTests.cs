@@ -1,4 +1,5 @@
 using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -198,7 +199,7 @@ public sealed class MetadataRecoveryTests
     public void RecordsOfAnEarlierFormatAreNeverTaken()
     {
         using LogBench old = Lapped();
-        var layout = new RingLayout(new Guid(9, 9, 9, new byte[8]), Ring);
+        var layout = new RingLayout(new Incarnation(9), Ring);
         RecoveryResult found = MetadataRecovery.Run(old.Disk, layout, Size);
         Assert.Equal(MetadataDamage.NoRecord, found.Damage);
     }

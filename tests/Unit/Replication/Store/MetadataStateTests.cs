@@ -1,5 +1,8 @@
 using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
 using Xunit;
+using HistoryEntry = Ublk.Replication.Store.HistoryEntry;
+using ReplicaMember = Ublk.Wire.Messages.ReplicaMember;
 
 namespace Ublk.Tests.Unit.Replication.Store;
 
@@ -14,35 +17,38 @@ public sealed class MetadataStateTests
 
     public static TheoryData<string, byte[]> Golden()
     {
-        var node = new Guid("a1a2a3a4-0000-0000-0000-0000000000af");
-        var member = new ReplicaMember(new Guid("b1000000-0000-0000-0000-0000000000bf"), node);
-        ReplicaMember[] one = [member], two = [member, new ReplicaMember(node, node)];
-        const string Node = "A1A2A3A40000000000000000000000AF";
-        const string Member = "B10000000000000000000000000000BF" + Node;
+        var boot = new Guid("a1a2a3a4-0000-0000-0000-0000000000af");
+        var incarnation = new Incarnation(new UInt128(0xA1A2_A3A4_0000_0000, 0xAF));
+        var member = new ReplicaMember(new ReplicaId(0xB100_00BF), incarnation);
+        ReplicaMember[] one = [member], two = [member, new ReplicaMember(new ReplicaId(5), incarnation)];
+        var writer = new Writer(new NodeId(0xA1A2_A3A4), 8);
+        const string Id = "A1A2A3A40000000000000000000000AF";
+        const string Member = "BF0000B100000000" + Id;
         var point = new HistoryPoint(2, 3);
         const string Point = "0200000000000000 0300000000000000";
         return new()
         {
             {
-                $"01003000 00000000 0700000000000000 {Node} 0800000000000000 0900000000000000",
-                EntryMaker.Bytes(new PromiseEntry(7, new WriterIdentity(node, 8), 9))
+                "01002800 00000000 0700000000000000 A4A3A2A100000000 0800000000000000 0900000000000000",
+                EntryMaker.Bytes(new PromiseEntry(7, writer, 9))
             },
             {
-                $"02003000 00000101 0500000000000000 {Member}",
+                $"02002800 00000101 0500000000000000 {Member}",
                 EntryMaker.Bytes(new ReplicaConfiguration(5, one, 1))
             },
             {
-                $"02007000 01010202 0600000000000000 {Member} {Member} {Node}{Node}",
+                $"02005800 01010202 0600000000000000 {Member} {Member} 0500000000000000 {Id}",
                 EntryMaker.Bytes(new ReplicaConfiguration(6, one, 1, two, 2))
             },
             { $"03002000 00000000 {Point} 0400000000000000", EntryMaker.Bytes(new EpochStartEntry(2, 3, 4)) },
             { $"04001800 00000000 {Point}", EntryMaker.Bytes(new HistoryEntry(2, 3)) },
             { $"05001800 00000000 {Point}", EntryMaker.Bytes(new DurableEntry(point)) },
             { $"06001800 00000000 {Point}", EntryMaker.Bytes(new AppliedFloorEntry(point)) },
-            { "07000800 02000000", EntryMaker.Bytes(new ConditionEntry(ReplicaCondition.Failed)) },
+            { "07001000 02000000 0000000000000000", Condition(ReplicaCondition.Failed, 0) },
+            { "07001000 01000000 0600000000000000", Condition(ReplicaCondition.Voided, 6) },
             { "08000800 D0070000", EntryMaker.Bytes(new LongestLeaseEntry(2000)) },
             { "09001000 00000000 0000008002000000", EntryMaker.Bytes(new SizeEntry(10L << 30)) },
-            { $"0A002000 00000000 {Node} 0B00000000000000", EntryMaker.Bytes(new BootEntry(node, 11)) },
+            { $"0A002000 00000000 {Id} 0B00000000000000", EntryMaker.Bytes(new BootEntry(boot, 11)) },
             {
                 $"0B002000 01000000 {Point} 0C00000000000000",
                 EntryMaker.Bytes(new ResyncCursorEntry(1, point, 12))
@@ -74,6 +80,9 @@ public sealed class MetadataStateTests
             { "24001000 00000000 0900000000000000", Mark(MetadataEntryType.VaultMark, 9) },
         };
     }
+
+    private static byte[] Condition(ReplicaCondition condition, ulong voidedIn) =>
+        EntryMaker.Bytes(new ConditionEntry(condition, voidedIn));
 
     private static byte[] Mark(MetadataEntryType type, ulong record = 0) =>
         EntryMaker.Bytes(new MarkEntry(type, record));
@@ -180,10 +189,28 @@ public sealed class MetadataStateTests
         Refuse(EntryMaker.Bytes(new RegionVersionRunEntry(0, regions + 1, 1)));
         Refuse(EntryMaker.Bytes(new SizeEntry(Size - 512)));
         Refuse(EntryMaker.Bytes(new SizeEntry(StoreFormat.MaxVolumeBytes + 512)));
+        Refuse(Condition(ReplicaCondition.Failed, 1));
+        Refuse(Condition(ReplicaCondition.Sound, 1));
+        byte[] node = EntryMaker.Bytes(new PromiseEntry(1, default, 1));
+        node[20] = 1; // Above 2^32 − 1, as is the member's replica.
+        Refuse(node);
+        byte[] member = EntryMaker.Bytes(new ReplicaConfiguration(1, [default(ReplicaMember)], 1));
+        member[20] = 1;
+        Refuse(member);
         Refuse([1, 0, 8, 0, 0, 0, 0, 0]);
         Refuse([2, 0, 8, 0, 0, 0, 0, 0]);
         Assert.Equal(FoldVerdict.Unknown, EntryMaker.Fold(state, [99, 0, 8, 0, 0, 0, 0, 0]));
         Assert.Equal(StateText.Of(new MetadataState(Size)), StateText.Of(state));
+    }
+
+    [Fact]
+    public void AVoidedReplicaTellsInWhichHistory()
+    {
+        var state = new MetadataState(Size);
+        EntryMaker.Fold(state, Condition(ReplicaCondition.Voided, 6));
+        Assert.Equal((ReplicaCondition.Voided, 6ul), (state.Condition, state.VoidedIn));
+        EntryMaker.Fold(state, Condition(ReplicaCondition.Sound, 0));
+        Assert.Equal((ReplicaCondition.Sound, 0ul), (state.Condition, state.VoidedIn));
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using Ublk.Replication.Store;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -10,8 +11,7 @@ public sealed class ReplicaStoreTests : IDisposable
     private const long Size = 40L << 20;
 
     private static readonly ReplicaIdentity s_identity = new(
-        new Guid(1, 0, 0, new byte[8]), new Guid(2, 0, 0, new byte[8]),
-        new Guid(3, 0, 0, new byte[8]), new Guid(4, 0, 0, new byte[8]));
+        new ClusterId(1), new VolumeId(2), new ReplicaId(3), new Incarnation(4));
 
     private static readonly BootEntry s_boot = new(new Guid(5, 0, 0, new byte[8]), 6);
 
@@ -194,10 +194,10 @@ public sealed class ReplicaStoreTests : IDisposable
     public void AnotherReplicaIsRefused()
     {
         Format(ImageContent.New);
-        ReplicaIdentity other = s_identity with { Volume = s_identity.Cluster };
+        ReplicaIdentity other = s_identity with { Volume = new VolumeId(1) };
         Refuse(ReplicaStoreError.WrongReplica,
             () => ReplicaStore.Load(_image, Size, s_boot, other), "right image");
-        ReplicaIdentity replaced = s_identity with { Incarnation = Guid.Empty };
+        ReplicaIdentity replaced = s_identity with { Incarnation = default };
         Assert.NotNull(ReplicaStore.Load(_image, Size, s_boot, replaced));
     }
 
@@ -218,6 +218,7 @@ public sealed class ReplicaStoreTests : IDisposable
     public void TheLivePageCountsInTheSameStartOfTheMachineOnly()
     {
         Format(ImageContent.New);
+        var operation = new LiveOperation(152, 1, 4096, 512);
         OpenedReplica first = Load();
         using (var driver = new FileLog(_metadata, first))
         using (ReplicaLiveFile live = ReplicaLiveFile.Open(_image, 40))
@@ -230,7 +231,7 @@ public sealed class ReplicaStoreTests : IDisposable
             Assert.Equal(new HistoryPoint(1, 99), Load().Applied);
             live.Page.BeginHistory(new HistoryPoint(1, 99));
             live.Page.SetApplied(150);
-            live.Page.TryAddOutOfOrder(152);
+            live.Page.TryAddOutOfOrder(operation);
             live.Page.LastRecord = driver.Log.LastRecord;
             Assert.False(Load(boot: s_boot with { Backing = 7 }).MustBeVoided);
             driver.Append(new IntentAddEntry(3, 1));
@@ -239,7 +240,7 @@ public sealed class ReplicaStoreTests : IDisposable
         OpenedReplica again = Load();
         Assert.Equal(LivePageTrust.Trusted, again.Trust);
         Assert.Equal(new HistoryPoint(1, 150), again.Applied);
-        Assert.Equal([152ul], again.OutOfOrder);
+        Assert.Equal([operation], again.OutOfOrder);
         Assert.False(again.MustBeVoided);
 
         OpenedReplica after = Load(boot: s_boot with { Boot = Guid.Empty });
@@ -271,9 +272,9 @@ public sealed class ReplicaStoreTests : IDisposable
     {
         var state = new MetadataState(Size);
         EntryMaker.Fold(state, EntryMaker.Bytes(new DurableEntry(new HistoryPoint(0, 7))));
-        EntryMaker.Fold(state, EntryMaker.Bytes(new ConditionEntry(ReplicaCondition.Failed)));
-        (LiveProgress claim, _) = ReplicaStore.ClaimOf(
-            state, LivePageTrust.Trusted, new LiveProgress(new HistoryPoint(0, 9), [11]));
+        EntryMaker.Fold(state, EntryMaker.Bytes(new ConditionEntry(ReplicaCondition.Failed, 0)));
+        var live = new LiveProgress(new HistoryPoint(0, 9), [new LiveOperation(11, 1, 0, 512)]);
+        (LiveProgress claim, _) = ReplicaStore.ClaimOf(state, LivePageTrust.Trusted, live);
         Assert.Equal(new HistoryPoint(0, 7), claim.Applied);
         Assert.Empty(claim.OutOfOrder);
     }

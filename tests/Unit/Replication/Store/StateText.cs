@@ -14,7 +14,7 @@ internal static class StateText
         text.AppendLine($"configuration {Text(state.Configuration)}");
         text.AppendLine($"start {state.EpochStart}");
         text.AppendLine($"durable {state.Durable} floor {state.AppliedFloor}");
-        text.AppendLine($"condition {state.Condition} lease {state.LongestLeaseMs}");
+        text.AppendLine($"condition {state.Condition} in {state.VoidedIn} lease {state.LongestLeaseMs}");
         text.AppendLine($"boot {state.Boot} cursor {state.Cursor}");
         foreach (HistoryPoint point in state.History.Points)
         {

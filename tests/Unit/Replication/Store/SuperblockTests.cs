@@ -1,4 +1,5 @@
 using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -8,10 +9,10 @@ public sealed class SuperblockTests
     private static readonly Superblock s_superblock = new()
     {
         Identity = new ReplicaIdentity(
-            new Guid("c1000000-0000-0000-0000-000000000001"),
-            new Guid("c2000000-0000-0000-0000-000000000002"),
-            new Guid("c3000000-0000-0000-0000-000000000003"),
-            new Guid("c4000000-0000-0000-0000-000000000004")),
+            new ClusterId(new UInt128(0xC100_0000_0000_0000, 1)),
+            new VolumeId(new UInt128(0xC200_0000_0000_0000, 2)),
+            new ReplicaId(0xC300_0003),
+            new Incarnation(new UInt128(0xC400_0000_0000_0000, 4))),
         SizeBytes = 10L << 30,
         LogicalBlockBytes = 512,
         RingRecords = 1024,
@@ -23,10 +24,10 @@ public sealed class SuperblockTests
     {
         byte[] block = Encoded(1);
         Assert.Equal(
-            "55424C4B53555031" + "0100" + "0100" + "428C113D" + // magic, version, copy, checksum
+            "55424C4B53555031" + "0100" + "0100" + "D56DD20A" + // magic, version, copy, checksum
             "0000000000000000" + "0000000000000000" + // features
             "C1000000000000000000000000000001" + "C2000000000000000000000000000002" +
-            "C3000000000000000000000000000003" + "C4000000000000000000000000000004" +
+            "030000C300000000" + "0000000000000000" + "C4000000000000000000000000000004" +
             "0000008002000000" + "00020000" + "00000100" + "00001000" + "00100000" + // size and units
             "0000010000000000" + "0004000000000000" + // ring
             "0000410000000000" + "08000000" + "01000000", // vault, options
@@ -93,6 +94,7 @@ public sealed class SuperblockTests
     }
 
     [Theory]
+    [InlineData(68)] // replica: above 2^32 − 1
     [InlineData(96)] // size: no whole block
     [InlineData(104)] // block
     [InlineData(131)] // ring
@@ -101,6 +103,15 @@ public sealed class SuperblockTests
     {
         byte[] block = Encoded(0);
         block[offset] += 1;
+        StoreBytes.SetCrc(block, 12);
+        Assert.Equal(SuperblockVerdict.Damaged, Superblock.Decode(block, 0, out _));
+    }
+
+    [Fact]
+    public void AReplicaWithoutANumberIsDamage()
+    {
+        byte[] block = Encoded(0);
+        block.AsSpan(64, 8).Clear();
         StoreBytes.SetCrc(block, 12);
         Assert.Equal(SuperblockVerdict.Damaged, Superblock.Decode(block, 0, out _));
     }
