@@ -81,7 +81,7 @@ internal sealed class VolumeWrites
         Flush();
     }
 
-    /// <summary>Asks every replica that counts to flush what is acknowledged, unless it was asked.</summary>
+    /// <summary>Asks all who count to flush what is acknowledged, unless they were asked.</summary>
     public void Flush()
     {
         for (int place = 0; place < ReplicaMask.Places; place++)
@@ -93,9 +93,7 @@ internal sealed class VolumeWrites
         }
     }
 
-    /// <summary>
-    /// Lets a read wait for the latest operation on its range that is without its quorum, if there is one.
-    /// </summary>
+    /// <summary>Lets a read wait for the latest operation on its range without its quorum, if any.</summary>
     /// <param name="id">The request.</param>
     /// <param name="request">Its entry.</param>
     public bool TryWaitForQuorum(ulong id, ref HostRequest request)
@@ -180,13 +178,15 @@ internal sealed class VolumeWrites
 
     /// <summary>A replica of the stream counts from now on, also for what came with its resync.</summary>
     /// <param name="replica">Its place.</param>
-    /// <param name="applied">Its A.</param>
+    /// <param name="applied">Its A; what it has answered it has too, and now it is current there.</param>
     public void BecomeCurrent(int replica, ulong applied)
     {
         _replicas.Move(replica, ReplicaStage.InStream, isCurrent: true);
-        for (ulong sequence = Window.Base; sequence < Window.Next && sequence <= applied; sequence++)
+        for (ulong sequence = Window.Base; sequence < Window.Next; sequence++)
         {
-            Window[sequence].AppliedBy = Window[sequence].AppliedBy.With(replica);
+            ref WindowOperation operation = ref Window[sequence];
+            bool hasIt = sequence <= applied || operation.AnsweredBy.Has(replica);
+            operation.AppliedBy = operation.AppliedBy.Set(replica, hasIt);
         }
 
         AcknowledgeAll();

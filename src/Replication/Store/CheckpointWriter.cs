@@ -153,7 +153,7 @@ internal sealed class CheckpointWriter(MetadataState state)
             return true;
         }
 
-        if (!Put(room, new HistoryEntry(points[at].Epoch, points[at].Sequence)))
+        if (!Put(room, new EpochEntry(points[at].Epoch, points[at].Sequence)))
         {
             return false;
         }

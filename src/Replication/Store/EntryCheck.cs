@@ -56,7 +56,7 @@ internal static class EntryCheck
         MetadataEntryType.Promise => default(PromiseEntry).EncodedBytes,
         MetadataEntryType.Configuration => Math.Max(entry.Length, ReplicaConfiguration.MinBytes),
         MetadataEntryType.EpochStart => default(EpochStartEntry).EncodedBytes,
-        MetadataEntryType.History => default(HistoryEntry).EncodedBytes,
+        MetadataEntryType.History => default(EpochEntry).EncodedBytes,
         MetadataEntryType.Durable => default(DurableEntry).EncodedBytes,
         MetadataEntryType.AppliedFloor => default(AppliedFloorEntry).EncodedBytes,
         MetadataEntryType.Condition => default(ConditionEntry).EncodedBytes,

@@ -11,7 +11,7 @@ public enum MetadataEntryType : ushort
     Configuration = 2,
     /// <summary><see cref="EpochStartEntry"/>.</summary>
     EpochStart = 3,
-    /// <summary><see cref="HistoryEntry"/>.</summary>
+    /// <summary><see cref="EpochEntry"/>.</summary>
     History = 4,
     /// <summary><see cref="DurableEntry"/>.</summary>
     Durable = 5,

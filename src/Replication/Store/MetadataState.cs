@@ -153,7 +153,7 @@ public sealed class MetadataState
                 EpochStart = EpochStartEntry.Decode(entry);
                 break;
             case MetadataEntryType.History:
-                HistoryEntry epoch = HistoryEntry.Decode(entry);
+                EpochEntry epoch = EpochEntry.Decode(entry);
                 History.Set(epoch.Epoch, epoch.FirstSequence);
                 break;
             case MetadataEntryType.Durable:

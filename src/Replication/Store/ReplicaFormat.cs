@@ -217,7 +217,7 @@ public static class ReplicaFormat
         if (options.Content == ImageContent.Imported)
         {
             HistoryPoint claim = options.ImportedAs;
-            Fold(state, new HistoryEntry(claim.Epoch, claim.Sequence));
+            Fold(state, new EpochEntry(claim.Epoch, claim.Sequence));
             Fold(state, new DurableEntry(claim));
             Fold(state, new AppliedFloorEntry(claim));
             Fold(state, new RegionVersionRunEntry(0, regions, claim.Sequence));

@@ -93,7 +93,7 @@ public readonly record struct EpochStartEntry(ulong Epoch, ulong FirstSequence, 
 /// </summary>
 /// <param name="Epoch">Epoch, 1 or more.</param>
 /// <param name="FirstSequence">Its first sequence.</param>
-public readonly record struct HistoryEntry(ulong Epoch, ulong FirstSequence) : IMetadataEntry
+public readonly record struct EpochEntry(ulong Epoch, ulong FirstSequence) : IMetadataEntry
 {
     /// <inheritdoc/>
     public EntryRoom Room => EntryRoom.Reserved;
@@ -109,7 +109,7 @@ public readonly record struct HistoryEntry(ulong Epoch, ulong FirstSequence) : I
         bytes.PutU64(16, FirstSequence);
     }
 
-    internal static HistoryEntry Decode(ReadOnlySpan<byte> bytes) => new(bytes.U64(8), bytes.U64(16));
+    internal static EpochEntry Decode(ReadOnlySpan<byte> bytes) => new(bytes.U64(8), bytes.U64(16));
 }
 
 /// <summary>

@@ -73,6 +73,8 @@ public enum MessageKind : byte
     CopyChunk = 53,
     /// <summary><see cref="Messages.Copied"/></summary>
     Copied = 54,
+    /// <summary><see cref="Messages.RegionDone"/></summary>
+    RegionDone = 55,
 
     /// <summary><see cref="Messages.Configure"/></summary>
     Configure = 60,

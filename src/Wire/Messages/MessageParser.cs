@@ -73,6 +73,7 @@ public sealed class MessageParser
             case MessageKind.CopyRequest: Read<CopyRequest>(ref fields, count); break;
             case MessageKind.CopyChunk: Read<CopyChunk>(ref fields, count); break;
             case MessageKind.Copied: Read<Copied>(ref fields, count); break;
+            case MessageKind.RegionDone: Read<RegionDone>(ref fields, count); break;
             case MessageKind.Heartbeat: Read<Heartbeat>(ref fields, count); break;
             case MessageKind.Grant: Read<Grant>(ref fields, count); break;
             case MessageKind.Release: Read<Release>(ref fields, count); break;

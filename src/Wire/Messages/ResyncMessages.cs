@@ -146,7 +146,7 @@ public readonly record struct CopyRequest(
 /// <param name="Epoch">From the question.</param>
 /// <param name="Id">From the question; of a chunk that is pushed, chosen by the writer.</param>
 /// <param name="Status">Outcome; unless Ok the range is the question's and there is no payload.</param>
-/// <param name="OffsetBytes">Start, a multiple of 4 KiB.</param>
+/// <param name="OffsetBytes">Start, in sectors' multiples; of 4 KiB where it answers a request.</param>
 /// <param name="LengthBytes">Length, in sectors' multiples, above 0 and up to 1 MiB.</param>
 /// <param name="Issued">
 /// Highest operation issued in the range when it had been read: the region is current only when A and D of
@@ -176,7 +176,7 @@ public readonly record struct CopyChunk(
     {
         var message = new CopyChunk(
             fields.Epoch(), fields.Request(), fields.Status(),
-            fields.Bytes(MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes),
+            fields.Offset(),
             (int)fields.Length(MessageLimits.MaxPayloadBytes), fields.Sequence(), fields.Sequence(),
             fields.Sequence(), fields.UInt32(), (CopyFlags)fields.OneOf(0, 1));
         int payloadBytes = fields.Payload();
@@ -190,7 +190,7 @@ public readonly record struct CopyChunk(
         fields.Put(message.Epoch);
         fields.Put(message.Id);
         fields.Put(message.Status);
-        fields.Bytes(message.OffsetBytes, MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes);
+        fields.Offset(message.OffsetBytes);
         fields.Length(message.LengthBytes, MessageLimits.MaxPayloadBytes);
         fields.Put(message.Issued);
         fields.Put(message.Applied);
@@ -221,5 +221,34 @@ public readonly record struct Copied(Epoch Epoch, RequestId Id, AnswerStatus Sta
         fields.Put(message.Epoch);
         fields.Put(message.Id);
         fields.Put(message.Status);
+    }
+}
+
+/// <summary>
+/// The primary has pushed all of a region that is missing at a replica. Answered by <see cref="Copied"/> when
+/// the region is durably whole there: D and C have reached what was issued in it.
+/// </summary>
+/// <param name="Epoch">Epoch of the primary.</param>
+/// <param name="Id">Comes back with the answer.</param>
+/// <param name="Region">The region.</param>
+/// <param name="Issued">
+/// Highest operation issued in it at the source when it was read: its version, unless a later one has come.
+/// </param>
+public readonly record struct RegionDone(Epoch Epoch, RequestId Id, long Region, Sequence Issued)
+    : IMessage<RegionDone>
+{
+    static MessageKind IMessage<RegionDone>.Kind => MessageKind.RegionDone;
+
+    static int IMessage<RegionDone>.FieldCount => 5;
+
+    static RegionDone IMessage<RegionDone>.Decode(scoped ref FieldReader fields) =>
+        new(fields.Epoch(), fields.Request(), fields.Int64(MessageLimits.MaxRegions), fields.Sequence());
+
+    static void IMessage<RegionDone>.Encode(in RegionDone message, ref FieldWriter fields)
+    {
+        fields.Put(message.Epoch);
+        fields.Put(message.Id);
+        fields.Int64(message.Region, MessageLimits.MaxRegions);
+        fields.Put(message.Issued);
     }
 }

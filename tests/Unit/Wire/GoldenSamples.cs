@@ -171,6 +171,7 @@ internal static class GoldenSamples
             s_epoch, new RequestId(79), AnswerStatus.Ok, 3L << 20, 65_536, new Sequence(131_073),
             new Sequence(131_070), new Sequence(131_068), 0, CopyFlags.Zero)),
         Sample.Of("Copied", new Copied(s_epoch, new RequestId(80), AnswerStatus.IoError)),
+        Sample.Of("RegionDone", new RegionDone(s_epoch, new RequestId(81), 409600, new Sequence(131080))),
     ];
 
     private static Sample[] ConfigurationSamples() =>

@@ -39,6 +39,7 @@ internal sealed class RandomMessages(int seed)
         MessageKind.CopyRequest => NextCopyRequest(),
         MessageKind.CopyChunk => NextCopyChunk(),
         MessageKind.Copied => Check(new Copied(Epoch(), Request(), Status())),
+        MessageKind.RegionDone => Check(new RegionDone(Epoch(), Request(), Page(), Sequence())),
         MessageKind.Configure => Sample.Of($"{kind}", NextConfigure()),
         MessageKind.Configured => Check(new Configured(Epoch(), Configuration(), Status())),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "not a message"),

@@ -55,6 +55,7 @@ internal static class Rewriting
         MessageKind.CopyRequest => MessageWriter.Write(head.Read<CopyRequest>(), destination),
         MessageKind.CopyChunk => MessageWriter.Write(head.Read<CopyChunk>(), destination),
         MessageKind.Copied => MessageWriter.Write(head.Read<Copied>(), destination),
+        MessageKind.RegionDone => MessageWriter.Write(head.Read<RegionDone>(), destination),
         MessageKind.Configure => MessageWriter.Write(head.Read<Configure>(), destination),
         MessageKind.Configured => MessageWriter.Write(head.Read<Configured>(), destination),
         _ => throw new ArgumentException($"{head.Kind}", nameof(head)),

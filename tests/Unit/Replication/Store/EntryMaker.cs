@@ -1,6 +1,6 @@
 using Ublk.Replication.Store;
 using Ublk.Wire.Ids;
-using HistoryEntry = Ublk.Replication.Store.HistoryEntry;
+using EpochEntry = Ublk.Replication.Store.EpochEntry;
 using ReplicaMember = Ublk.Wire.Messages.ReplicaMember;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -30,7 +30,7 @@ internal sealed class EntryMaker(Random random, long sizeBytes, ulong promisedEp
         0 => Bytes(new PromiseEntry(++_promised, new Writer(new NodeId(Small()), Number()), Number())),
         1 => Bytes(Configuration()),
         2 => Bytes(new EpochStartEntry(Number(), Number(), Number())),
-        3 => Bytes(new HistoryEntry(Number(200), Number())),
+        3 => Bytes(new EpochEntry(Number(200), Number())),
         4 or 5 => Bytes(new DurableEntry(Point())),
         6 => Bytes(new AppliedFloorEntry(Point())),
         7 => Bytes(Condition()),

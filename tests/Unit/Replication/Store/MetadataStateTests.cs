@@ -1,7 +1,7 @@
 using Ublk.Replication.Store;
 using Ublk.Wire.Ids;
 using Xunit;
-using HistoryEntry = Ublk.Replication.Store.HistoryEntry;
+using EpochEntry = Ublk.Replication.Store.EpochEntry;
 using ReplicaMember = Ublk.Wire.Messages.ReplicaMember;
 
 namespace Ublk.Tests.Unit.Replication.Store;
@@ -41,7 +41,7 @@ public sealed class MetadataStateTests
                 EntryMaker.Bytes(new ReplicaConfiguration(6, one, 1, two, 2))
             },
             { $"03002000 00000000 {Point} 0400000000000000", EntryMaker.Bytes(new EpochStartEntry(2, 3, 4)) },
-            { $"04001800 00000000 {Point}", EntryMaker.Bytes(new HistoryEntry(2, 3)) },
+            { $"04001800 00000000 {Point}", EntryMaker.Bytes(new EpochEntry(2, 3)) },
             { $"05001800 00000000 {Point}", EntryMaker.Bytes(new DurableEntry(point)) },
             { $"06001800 00000000 {Point}", EntryMaker.Bytes(new AppliedFloorEntry(point)) },
             { "07001000 02000000 0000000000000000", Condition(ReplicaCondition.Failed, 0) },

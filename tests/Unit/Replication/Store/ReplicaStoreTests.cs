@@ -225,7 +225,7 @@ public sealed class ReplicaStoreTests : IDisposable
         {
             live.Page.Initialize(
                 s_identity.Incarnation, s_boot, first.State, first.Position.LastRecord, first.Applied);
-            driver.Append(new HistoryEntry(1, 100));
+            driver.Append(new EpochEntry(1, 100));
             driver.Append(new DurableEntry(new HistoryPoint(1, 120)));
             driver.Append(new AppliedFloorEntry(new HistoryPoint(1, 99)));
             Assert.Equal(new HistoryPoint(1, 99), Load().Applied);

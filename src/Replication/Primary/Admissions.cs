@@ -1,0 +1,407 @@
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>
+/// Replicas that come while the volume serves: those that lack only what the window holds follow at once; the
+/// others are told what they miss, follow the stream, and have the rest pushed underneath (replication design,
+/// section 7 and rules 2, 19, 20). The source is another replica that counts, the local one if it does.
+/// </summary>
+internal sealed class Admissions
+{
+    private readonly PrimaryOptions _options;
+    private readonly IPrimaryEffects _effects;
+    private readonly Promotion _promotion;
+    private readonly Join?[] _joins = new Join?[ReplicaMask.Places];
+    private readonly int _pages;
+    private VolumeMachine? _volume;
+    private uint _lastId = 1u << 30; // Apart from the numbers of copies and reads.
+
+    /// <summary>Nobody has come yet.</summary>
+    /// <param name="options">The attachment.</param>
+    /// <param name="effects">Sends messages.</param>
+    /// <param name="promotion">Knows the epoch's history.</param>
+    public Admissions(PrimaryOptions options, IPrimaryEffects effects, Promotion promotion)
+    {
+        _options = options;
+        _effects = effects;
+        _promotion = promotion;
+        _pages = StoreFormat.Covering(
+            MetadataState.RegionsOf(options.SizeBytes), MessageLimits.RegionsPerVersionPage);
+        Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
+        {
+            OnDone = OnCopied,
+            OnFailed = OnCopyFailed,
+        };
+    }
+
+    private enum JoinStage : byte
+    {
+        Claiming,
+        Waiting,
+        Comparing,
+        Starting,
+        Copying,
+    }
+
+    /// <summary>The clock.</summary>
+    public long Now { get; set; }
+
+    /// <summary>The copies under way.</summary>
+    public RegionCopies Copies { get; }
+
+    /// <summary>Whether the start of a joining replica is awaited.</summary>
+    /// <param name="place">Its place.</param>
+    public bool IsJoining(int place) => _joins[place] is { Stage: JoinStage.Starting };
+
+    /// <summary>A replica says where it stands.</summary>
+    /// <param name="place">Its place.</param>
+    /// <param name="state">Where.</param>
+    /// <param name="volume">What serves.</param>
+    public void OnState(int place, scoped in SessionState state, VolumeMachine volume)
+    {
+        _volume = volume;
+        var history = new HistoryPoint[state.History.Count];
+        int i = 0;
+        foreach (HistoryEntry entry in state.History)
+        {
+            history[i++] = new HistoryPoint(entry.Epoch.Value, entry.First.Value);
+        }
+
+        bool isOurs = state.PromisedEpoch == _options.Epoch && state.PromisedWriter == _options.Writer;
+        if (!isOurs)
+        {
+            _joins[place] = new Join(JoinStage.Claiming);
+            _effects.Send(place, new Promise(
+                _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number)));
+            return;
+        }
+
+        const ReplicaFlags Unsound = ReplicaFlags.Voided | ReplicaFlags.Failed;
+        bool isReconciled = state.Stage != StreamStage.Behind && (state.Flags & Unsound) == ReplicaFlags.None;
+        bool isCurrent = state.MissingRegions == 0;
+        if (volume.OnReplicaReady(
+            place, state.Applied.Value, state.Durable.Value, isReconciled, isCurrent, Now))
+        {
+            _joins[place] = isCurrent ? null : new Join(JoinStage.Copying);
+            return;
+        }
+
+        _joins[place] = new Join(JoinStage.Waiting) { Common = CommonOf(history, state.Applied.Value) };
+        Compare();
+    }
+
+    /// <summary>A replica has promised, late.</summary>
+    /// <param name="place">Its place.</param>
+    /// <param name="claim">Where it stands.</param>
+    public void OnClaim(int place, scoped in Claim claim)
+    {
+        if (_joins[place] is { Stage: JoinStage.Claiming } join && claim.Epoch == _options.Epoch)
+        {
+            if (claim.Answer == ClaimAnswer.Granted)
+            {
+                join.Claim = new ReplicaClaim(claim);
+            }
+            else
+            {
+                _effects.Close(place, CloseReason.TimedOut, "the promise could not be given yet");
+            }
+        }
+    }
+
+    /// <summary>A part of a late claim, or of what a replica of the stream misses.</summary>
+    /// <param name="place">Its place.</param>
+    /// <param name="entries">The part.</param>
+    public void OnClaimEntries(int place, scoped in ClaimEntries entries)
+    {
+        if (_joins[place] is not { } join || entries.Epoch != _options.Epoch)
+        {
+            return;
+        }
+
+        if (join.Stage == JoinStage.Claiming && join.Claim is { } claim)
+        {
+            _ = claim.TryAdd(entries);
+            if (claim.IsComplete)
+            {
+                join.Stage = JoinStage.Waiting;
+                join.Common = CommonOf(claim.History, claim.Applied);
+                Compare();
+            }
+        }
+        else if (join.Stage == JoinStage.Copying)
+        {
+            foreach (MissingRun run in entries.Missing)
+            {
+                AddCopies(place, join, run);
+            }
+
+            join.IsListed = !entries.HasMore;
+            EndWhenWhole(place, join);
+        }
+    }
+
+    /// <summary>The host has changed something: who is about to join misses it.</summary>
+    /// <param name="operation">The change.</param>
+    public void OnOperation(in WindowOperation operation)
+    {
+        foreach (Join? join in _joins)
+        {
+            if (join is { Stage: JoinStage.Comparing })
+            {
+                int first = (int)(operation.OffsetBytes / StoreFormat.RegionBytes);
+                int last = (int)((operation.OffsetBytes + operation.LengthBytes - 1) /
+                    StoreFormat.RegionBytes);
+                join.Missing!.Add(first, last - first + 1);
+            }
+        }
+    }
+
+    /// <summary>Versions have come from a source.</summary>
+    /// <param name="place">The source.</param>
+    /// <param name="versions">They.</param>
+    /// <param name="volume">What serves.</param>
+    public void OnVersions(int place, scoped in Versions versions, VolumeMachine? volume)
+    {
+        for (int target = 0; target < _joins.Length; target++)
+        {
+            if (_joins[target] is not { Stage: JoinStage.Comparing } join || join.Source != place ||
+                versions.Page != join.Pages)
+            {
+                continue;
+            }
+
+            foreach (VersionRun run in versions.Runs)
+            {
+                if (run.Version.Value > join.Common && run.FirstRegion + run.Count <= join.Missing!.Grains)
+                {
+                    join.Missing.Add((int)run.FirstRegion, (int)run.Count);
+                }
+            }
+
+            join.Pages++;
+            if (join.Pages < _pages)
+            {
+                _effects.Send(place, new VersionsRequest(_options.Epoch, join.Pages));
+            }
+            else
+            {
+                Start(target, join, volume!);
+            }
+
+            return; // One question, one answer: the next replica asks anew.
+        }
+    }
+
+    /// <summary>A joining replica has recorded its start, or could not.</summary>
+    /// <param name="place">Its place.</param>
+    /// <param name="started">The answer.</param>
+    public void OnStarted(int place, in EpochStarted started)
+    {
+        if (started.Epoch == _options.Epoch && started.Status == AnswerStatus.Ok)
+        {
+            _joins[place]!.Stage = JoinStage.Copying;
+        }
+        else
+        {
+            _effects.Close(place, CloseReason.Failed, $"the start was not recorded: {started.Status}");
+        }
+    }
+
+    /// <summary>A replica is gone.</summary>
+    /// <param name="place">Its place.</param>
+    public void OnLost(int place)
+    {
+        _joins[place] = null;
+        Copies.Drop(place);
+        for (int target = 0; target < _joins.Length; target++)
+        {
+            if (_joins[target] is { Stage: JoinStage.Comparing } join && join.Source == place)
+            {
+                join.Stage = JoinStage.Waiting;
+            }
+        }
+    }
+
+    /// <summary>Whoever waits for a source looks for one.</summary>
+    public void Compare()
+    {
+        for (int target = 0; target < _joins.Length && _volume is not null; target++)
+        {
+            bool isBusy = Array.Exists(_joins, join => join is { Stage: JoinStage.Comparing });
+            int source = SourceFor(target);
+            if (_joins[target] is { Stage: JoinStage.Waiting } join && source >= 0 && !isBusy)
+            {
+                join.Stage = JoinStage.Comparing;
+                join.Source = source;
+                join.Pages = 0;
+                join.Missing = new GrainMap(MetadataState.RegionsOf(_options.SizeBytes));
+                _effects.Send(source, new VersionsRequest(_options.Epoch, 0));
+            }
+        }
+    }
+
+    /// <summary>A region has left what a replica misses.</summary>
+    /// <param name="place">The replica.</param>
+    /// <param name="copied">Its answer.</param>
+    /// <returns>Whether it was an answer to that.</returns>
+    public bool TryTakeDone(int place, in Copied copied)
+    {
+        if (_joins[place] is not { Stage: JoinStage.Copying } join || !join.Closing.Remove(copied.Id.Value))
+        {
+            return false;
+        }
+
+        join.Left--;
+        EndWhenWhole(place, join);
+        return true;
+    }
+
+    private int SourceFor(int target)
+    {
+        ReplicaMask counting = _volume!.Replicas.Counting.Without(target);
+        return _options.Local >= 0 && counting.Has(_options.Local)
+            ? _options.Local : counting.FirstOutside(default, -1);
+    }
+
+    private void Start(int place, Join join, VolumeMachine volume)
+    {
+        var runs = new List<MissingRun>();
+        for (int first = join.Missing!.NextIn(0); first < join.Missing.Grains;)
+        {
+            int end = join.Missing.NextOut(first);
+            runs.Add(new MissingRun(first, end - first, default, default));
+            first = join.Missing.NextIn(end);
+        }
+
+        for (int at = 0, part = 0; at < runs.Count; at += MessageLimits.MaxClaimEntries, part++)
+        {
+            int count = Math.Min(MessageLimits.MaxClaimEntries, runs.Count - at);
+            _effects.Send(place, new ClaimEntries
+            {
+                Epoch = _options.Epoch, List = ClaimList.Missing, Part = part,
+                HasMore = at + count < runs.Count,
+                Missing = new MessageList<MissingRun>(
+                    System.Runtime.InteropServices.CollectionsMarshal.AsSpan(runs).Slice(at, count)),
+            });
+        }
+
+        join.Stage = JoinStage.Starting;
+        ulong position = volume.Window.Next - 1;
+        ulong common = Math.Min(join.Common, position);
+        _effects.Send(place, new EpochStart(
+            _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number),
+            new Sequence(_promotion.FirstSequence), new Sequence(position), new Sequence(common),
+            new Epoch(_promotion.History.Count > 1 ? _promotion.History[^2].Epoch : 0)));
+        _ = volume.OnReplicaJoins(place, Now);
+        Compare();
+    }
+
+    // Last number that a replica's history and ours have in common. Where another epoch follows, numbers were
+    // left out: what was seen of the one before ends below them.
+    private ulong CommonOf(ReadOnlySpan<HistoryPoint> theirs, ulong applied)
+    {
+        for (int at = theirs.Length - 1; at >= 0; at--)
+        {
+            int ours = _promotion.History.IndexOf(theirs[at]);
+            if (ours >= 0)
+            {
+                ulong common = at == theirs.Length - 1 ? applied : EndOf(theirs[at + 1]);
+                return ours == _promotion.History.Count - 1
+                    ? common : Math.Min(common, EndOf(_promotion.History[ours + 1]));
+            }
+        }
+
+        return 0;
+    }
+
+    private static ulong EndOf(HistoryPoint next) =>
+        next.Sequence > ClaimRules.EpochGap ? next.Sequence - 1 - ClaimRules.EpochGap : 0;
+
+    private void AddCopies(int place, Join join, MissingRun run)
+    {
+        for (long region = run.FirstRegion; region < run.FirstRegion + run.Count; region++)
+        {
+            join.Left++;
+            AddCopy(place, (int)region);
+        }
+    }
+
+    private void AddCopy(int place, int region)
+    {
+        int source = SourceFor(place);
+        if (source < 0)
+        {
+            _effects.Close(place, CloseReason.Overloaded, "there is no replica to copy from now");
+            return;
+        }
+
+        long offset = (long)region * StoreFormat.RegionBytes;
+        int length = (int)Math.Min(StoreFormat.RegionBytes, _options.SizeBytes - offset);
+        Copies.Add(new RegionCopy(
+            Copies, region, (offset, length), source, ReplicaMask.Of(place), []));
+    }
+
+    private void OnCopied(RegionCopy copy)
+    {
+        int place = copy.Targets.FirstOutside(default, -1);
+        if (place >= 0 && _joins[place] is { Stage: JoinStage.Copying } join)
+        {
+            uint id = ++_lastId;
+            join.Closing.Add(id);
+            _effects.Send(place, new RegionDone(
+                _options.Epoch, new RequestId(id), copy.Region, new Sequence(copy.Issued)));
+        }
+    }
+
+    private void OnCopyFailed(RegionCopy copy, int place, AnswerStatus status)
+    {
+        int target = copy.Targets.FirstOutside(default, -1);
+        if (target >= 0 && _joins[target] is { Stage: JoinStage.Copying })
+        {
+            // The source was not far enough, or had no room: once more, behind the others.
+            if (status is AnswerStatus.NotCurrent or AnswerStatus.Busy)
+            {
+                AddCopy(target, copy.Region);
+            }
+            else
+            {
+                _effects.Close(target, CloseReason.Failed, $"region {copy.Region}: {status} at {place}");
+            }
+        }
+    }
+
+    private void EndWhenWhole(int place, Join join)
+    {
+        if (join.IsListed && join.Left == 0)
+        {
+            _joins[place] = null;
+            ref readonly ReplicaView view = ref _volume!.Replicas[place];
+            _volume.OnReplicaCurrent(place, view.Applied, view.Durable, Now);
+        }
+    }
+
+    private sealed class Join(JoinStage stage)
+    {
+        public JoinStage Stage { get; set; } = stage;
+
+        public ReplicaClaim? Claim { get; set; }
+
+        public ulong Common { get; set; }
+
+        public int Source { get; set; } = -1;
+
+        public int Pages { get; set; }
+
+        public GrainMap? Missing { get; set; }
+
+        public bool IsListed { get; set; }
+
+        public int Left { get; set; }
+
+        public HashSet<uint> Closing { get; } = [];
+    }
+}

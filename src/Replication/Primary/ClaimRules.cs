@@ -1,0 +1,71 @@
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>
+/// With which claims a recovery may go on (replication design, rule 1), and what follows from them. Pure.
+/// </summary>
+internal static class ClaimRules
+{
+    /// <summary>
+    /// Numbers left out between the highest that was ever seen and the first of a new epoch: more than a
+    /// writer may have outstanding, so that nothing of the old epoch reaches into the new one.
+    /// </summary>
+    public const ulong EpochGap = 1 << 20;
+
+    /// <summary>Whether claims are enough to change a byte.</summary>
+    /// <param name="configuration">Who decides.</param>
+    /// <param name="claims">One for each place; null where none is complete.</param>
+    public static bool AreEnough(VolumeConfiguration configuration, ReadOnlySpan<ReplicaClaim?> claims)
+    {
+        ReplicaMask granted = default, sound = default, voidedNow = default, usable = default;
+        ulong newest = 0;
+        foreach (ReplicaClaim? claim in claims)
+        {
+            newest = Math.Max(newest, claim?.LastHistory.Epoch ?? 0);
+        }
+
+        for (int place = 0; place < claims.Length; place++)
+        {
+            if (claims[place] is { } claim)
+            {
+                granted = granted.With(place);
+                sound = sound.Set(place, !claim.IsVoid);
+                usable = usable.Set(place, claim.IsUsable);
+                voidedNow = voidedNow.Set(place, IsVoidedNow(claim, newest));
+            }
+        }
+
+        // Everybody has lost their memory at once: only what was flushed is owed, and W have all of that.
+        bool isOwedOnlyFlushed = configuration.HasWriteQuorum(voidedNow);
+        return configuration.HasPromiseQuorum(granted) && configuration.HasWriteQuorum(usable) &&
+            (configuration.HasRecoveryQuorum(sound) || granted.HasAll(configuration.Members) ||
+                isOwedOnlyFlushed);
+    }
+
+    /// <summary>First sequence of the new epoch.</summary>
+    /// <param name="claims">All claims.</param>
+    public static ulong FirstSequence(ReadOnlySpan<ReplicaClaim?> claims)
+    {
+        ulong highest = 0;
+        foreach (ReplicaClaim? claim in claims)
+        {
+            highest = Math.Max(highest, claim?.HighestSequence ?? 0);
+        }
+
+        return highest + EpochGap + 1;
+    }
+
+    /// <summary>Which of two claims of a region is higher: negative when the first is lower.</summary>
+    /// <param name="left">The first.</param>
+    /// <param name="right">The second.</param>
+    public static int Compare(HistoryPoint left, HistoryPoint right) => left.Epoch != right.Epoch
+        ? left.Epoch.CompareTo(right.Epoch) : left.Sequence.CompareTo(right.Sequence);
+
+    // A replica that was already missing something had been out of sync before, and so in no quorum since.
+    private static bool IsVoidedNow(ReplicaClaim claim, ulong newest) =>
+        (claim.Flags & ReplicaFlags.Voided) != ReplicaFlags.None && claim.VoidedIn == newest &&
+        claim.LastHistory.Epoch == newest && claim.Missing.Count == 0;
+}

@@ -1,0 +1,329 @@
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>
+/// The way from an epoch's number to its first operation: promises and claims, the regions that differ, the
+/// copies that make W replicas agree, the start record on W of them (replication design, section 6). One
+/// attempt, one epoch: when a replica that is needed goes away in the middle, the next attempt asks anew.
+/// </summary>
+internal sealed class Promotion
+{
+    private readonly PrimaryOptions _options;
+    private readonly IPrimaryEffects _effects;
+    private readonly ReplicaClaim?[] _claims = new ReplicaClaim?[ReplicaMask.Places];
+    private readonly RegionCopies _copies;
+    private ReconcilePlan? _plan;
+    private List<long> _pages = [];
+    private int _pagesAsked;
+    private ReplicaMask _complete;
+    private ReplicaMask _targets;
+    private ReplicaMask _started;
+    private long _enoughAt = long.MaxValue;
+
+    /// <summary>Begins to ask.</summary>
+    /// <param name="options">The attachment.</param>
+    /// <param name="effects">Sends messages.</param>
+    public Promotion(PrimaryOptions options, IPrimaryEffects effects)
+    {
+        _options = options;
+        _effects = effects;
+        _copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
+        {
+            OnDone = _ => EndWhenCopied(),
+            OnFailed = OnCopyFailed,
+        };
+    }
+
+    /// <summary>How far it is: up to Starting, or Failed.</summary>
+    public PrimaryStage Stage { get; private set; } = PrimaryStage.Claiming;
+
+    /// <summary>The highest epoch that a refusal named; 0 for none.</summary>
+    public Epoch HigherEpoch { get; private set; }
+
+    /// <summary>First sequence of the epoch, once reconciling has begun.</summary>
+    public ulong FirstSequence { get; private set; }
+
+    /// <summary>Replicas on which the epoch's start is durable.</summary>
+    public ReplicaMask Started => _started;
+
+    /// <summary>Whether W replicas have the start: serving may begin.</summary>
+    public bool IsDone => Stage == PrimaryStage.Starting && _options.Configuration.HasWriteQuorum(_started);
+
+    /// <summary>Histories of the epoch, for those that come later.</summary>
+    public List<HistoryPoint> History { get; } = [];
+
+    /// <summary>Bytes that were copied.</summary>
+    public long CopiedBytes => _copies.CopiedBytes;
+
+    /// <summary>Regions that were compared.</summary>
+    public int UncertainRegions => _plan?.Uncertain.Count ?? 0;
+
+    private ulong Position => FirstSequence - 1;
+
+    /// <summary>A replica is there: it is asked for its promise.</summary>
+    /// <param name="place">Its place.</param>
+    public void OnSession(int place)
+    {
+        if (Stage == PrimaryStage.Claiming)
+        {
+            _effects.Send(place, new Promise(
+                _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number)));
+        }
+    }
+
+    /// <summary>A replica is gone.</summary>
+    /// <param name="place">Its place.</param>
+    public void OnLost(int place)
+    {
+        if (Stage == PrimaryStage.Claiming)
+        {
+            _claims[place] = null;
+            _complete = _complete.Without(place);
+        }
+        else if (Stage is PrimaryStage.Comparing or PrimaryStage.Reconciling && _complete.Has(place))
+        {
+            Fail();
+        }
+        else if (Stage == PrimaryStage.Starting && !_started.Has(place))
+        {
+            _targets = _targets.Without(place);
+            if (!_options.Configuration.HasWriteQuorum(_targets))
+            {
+                Fail();
+            }
+        }
+    }
+
+    /// <summary>The head of a claim.</summary>
+    /// <param name="place">Whose.</param>
+    /// <param name="claim">It.</param>
+    public void OnClaim(int place, scoped in Claim claim)
+    {
+        if (claim.Epoch != _options.Epoch || Stage != PrimaryStage.Claiming)
+        {
+            return;
+        }
+
+        if (claim.Answer == ClaimAnswer.Granted)
+        {
+            _claims[place] = new ReplicaClaim(claim);
+        }
+        else if (claim.Answer == ClaimAnswer.Failed)
+        {
+            _effects.Close(place, CloseReason.TimedOut, "the promise could not be given yet");
+        }
+        else
+        {
+            HigherEpoch = claim.PromisedEpoch > HigherEpoch ? claim.PromisedEpoch : HigherEpoch;
+            Fail();
+        }
+    }
+
+    /// <summary>A part of a claim's lists.</summary>
+    /// <param name="place">Whose.</param>
+    /// <param name="entries">It.</param>
+    /// <param name="now">The clock.</param>
+    public void OnClaimEntries(int place, scoped in ClaimEntries entries, long now)
+    {
+        if (Stage != PrimaryStage.Claiming || _claims[place] is not { } claim ||
+            entries.Epoch != _options.Epoch)
+        {
+            return;
+        }
+
+        if (!claim.TryAdd(entries))
+        {
+            _effects.Close(place, CloseReason.ProtocolError, "the parts of the claim are out of order");
+        }
+        else if (claim.IsComplete)
+        {
+            _complete = _complete.With(place);
+            OnTick(now);
+        }
+    }
+
+    /// <summary>Time passes: enough claims wait a moment for the others.</summary>
+    /// <param name="now">The clock.</param>
+    public void OnTick(long now)
+    {
+        if (Stage != PrimaryStage.Claiming)
+        {
+            return;
+        }
+
+        var complete = new ReplicaClaim?[_claims.Length];
+        for (int place = 0; place < complete.Length; place++)
+        {
+            complete[place] = _complete.Has(place) ? _claims[place] : null;
+        }
+
+        if (!ClaimRules.AreEnough(_options.Configuration, complete))
+        {
+            _enoughAt = long.MaxValue;
+            return;
+        }
+
+        _enoughAt = Math.Min(_enoughAt, now);
+        if (_complete.HasAll(_options.Configuration.Members) || now >= _enoughAt + _options.ClaimGraceNs)
+        {
+            Compare(complete);
+        }
+    }
+
+    /// <summary>Versions have come.</summary>
+    /// <param name="place">Whose.</param>
+    /// <param name="versions">They.</param>
+    public void OnVersions(int place, scoped in Versions versions)
+    {
+        if (Stage == PrimaryStage.Comparing && _claims[place] is { } claim && !claim.HasPage(versions.Page))
+        {
+            claim.Add(versions);
+            if (--_pagesAsked == 0)
+            {
+                Reconcile();
+            }
+        }
+    }
+
+    /// <summary>An answer to a copy's question.</summary>
+    public RegionCopies Copies => _copies;
+
+    /// <summary>A replica has, or has not, recorded the start.</summary>
+    /// <param name="place">Whose.</param>
+    /// <param name="started">The answer.</param>
+    public void OnStarted(int place, in EpochStarted started)
+    {
+        if (started.Epoch == _options.Epoch && started.Status == AnswerStatus.Ok && _targets.Has(place))
+        {
+            _started = _started.With(place);
+        }
+        else
+        {
+            _effects.Close(place, CloseReason.Failed, $"the epoch's start was not recorded: {started.Status}");
+        }
+    }
+
+    private void Compare(ReplicaClaim?[] claims)
+    {
+        Stage = PrimaryStage.Comparing;
+        claims.CopyTo(_claims, 0);
+        for (int place = 0; place < claims.Length; place++)
+        {
+            _targets = _targets.Set(place, claims[place] is { IsUsable: true });
+        }
+
+        FirstSequence = ClaimRules.FirstSequence(claims);
+        _plan = new ReconcilePlan(claims, _options.Local, _options.SizeBytes);
+        _pages = _plan.DifferingPages();
+        for (int place = 0; place < claims.Length; place++)
+        {
+            foreach (long page in _pages)
+            {
+                if (claims[place] is { } claim && !claim.HasPage(page))
+                {
+                    _pagesAsked++;
+                    _effects.Send(place, new VersionsRequest(_options.Epoch, page));
+                }
+            }
+        }
+
+        if (_pagesAsked == 0)
+        {
+            Reconcile();
+        }
+    }
+
+    private void Reconcile()
+    {
+        Stage = PrimaryStage.Reconciling;
+        _plan!.Find(_pages);
+        for (int region = _plan.Uncertain.NextIn(0); region < _plan.Uncertain.Grains;
+            region = _plan.Uncertain.NextIn(region + 1))
+        {
+            int source = _plan.SourceOf(region);
+            _copies.Add(new RegionCopy(
+                _copies, region, _plan.RangeOf(region), source, _targets, _plan.OverlaysOf(region, source)));
+        }
+
+        EndWhenCopied();
+    }
+
+    private void OnCopyFailed(RegionCopy copy, int place, AnswerStatus status)
+    {
+        _effects.Close(place, CloseReason.Failed, $"region {copy.Region} could not be reconciled: {status}");
+        Fail();
+    }
+
+    private void EndWhenCopied()
+    {
+        if (Stage == PrimaryStage.Reconciling && _copies.IsIdle)
+        {
+            Start();
+        }
+    }
+
+    private void Start()
+    {
+        Stage = PrimaryStage.Starting;
+        AddHistory();
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (_targets.Has(place))
+            {
+                SendStamps(place);
+                _effects.Send(place, new EpochStart(
+                    _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number),
+                    new Sequence(FirstSequence), new Sequence(Position), new Sequence(Position),
+                    new Epoch(History.Count > 1 ? History[^2].Epoch : 0)));
+            }
+        }
+    }
+
+    // The history of whom the volume goes on from, and this epoch.
+    private void AddHistory()
+    {
+        ReplicaClaim? newest = null;
+        foreach (ReplicaClaim? claim in _claims)
+        {
+            bool isNewer = newest is null || claim is not null &&
+                ClaimRules.Compare(claim.LastHistory, newest.LastHistory) > 0;
+            newest = isNewer && claim is not null ? claim : newest;
+        }
+
+        History.AddRange(newest!.History);
+        History.Add(new HistoryPoint(_options.Epoch.Value, FirstSequence));
+    }
+
+    // Every region that might have differed has the epoch's position as its version, on all of them.
+    private void SendStamps(int place)
+    {
+        GrainMap uncertain = _plan!.Uncertain;
+        const int Page = MessageLimits.RegionsPerVersionPage;
+        for (int first = uncertain.NextIn(0); first < uncertain.Grains;)
+        {
+            int page = first / Page, end = Math.Min(uncertain.Grains, (page + 1) * Page);
+            var runs = new List<VersionRun>();
+            while (first < end)
+            {
+                int stop = Math.Min(end, uncertain.NextOut(first));
+                runs.Add(new VersionRun(first, stop - first, new Sequence(Position)));
+                first = uncertain.NextIn(stop);
+            }
+
+            _effects.Send(place, new Versions
+            {
+                Epoch = _options.Epoch, Page = page, Runs = new MessageList<VersionRun>(runs.ToArray()),
+            });
+        }
+    }
+
+    private void Fail()
+    {
+        Stage = PrimaryStage.Failed;
+        _copies.Clear();
+    }
+}

@@ -1,0 +1,295 @@
+using Ublk.Replication.State;
+using Ublk.Uring;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>
+/// The copies of regions under way, a few at once: their questions, and who answers which. A piece that is
+/// pushed to several replicas is released when the last of them has it.
+/// </summary>
+internal sealed class RegionCopies
+{
+    private readonly IPrimaryEffects _effects;
+    private readonly Epoch _epoch;
+    private readonly Dictionary<uint, Question> _questions = [];
+    private readonly Queue<RegionCopy> _waiting = new();
+    private readonly int _atOnce;
+    private uint _lastId;
+    private int _active;
+
+    /// <summary>None under way.</summary>
+    /// <param name="epoch">The epoch that every message carries.</param>
+    /// <param name="atOnce">Most regions at once.</param>
+    /// <param name="effects">Sends messages.</param>
+    public RegionCopies(Epoch epoch, int atOnce, IPrimaryEffects effects)
+    {
+        _epoch = epoch;
+        _atOnce = atOnce;
+        _effects = effects;
+    }
+
+    private enum QuestionKind : byte
+    {
+        Digests,
+        Blocks,
+        Overlay,
+        Push,
+    }
+
+    /// <summary>Called with every region that is done.</summary>
+    public required Action<RegionCopy> OnDone { get; init; }
+
+    /// <summary>Called when a replica could not answer.</summary>
+    public required Action<RegionCopy, int, AnswerStatus> OnFailed { get; init; }
+
+    /// <summary>Whether none is under way or waits.</summary>
+    public bool IsIdle => _active == 0 && _waiting.Count == 0;
+
+    /// <summary>Bytes that were pushed.</summary>
+    public long CopiedBytes { get; private set; }
+
+    /// <summary>Takes up a region, now or when others are done.</summary>
+    /// <param name="copy">It.</param>
+    public void Add(RegionCopy copy)
+    {
+        _waiting.Enqueue(copy);
+        BeginMore();
+    }
+
+    /// <summary>A replica is gone: copies to it are forgotten, those from it have failed.</summary>
+    /// <param name="place">Its place.</param>
+    public void Drop(int place)
+    {
+        var gone = new List<RegionCopy>();
+        foreach (Question question in _questions.Values)
+        {
+            bool isConcerned = question.Copy.Source == place || question.Copy.Targets.Has(place);
+            if (isConcerned && !gone.Contains(question.Copy))
+            {
+                gone.Add(question.Copy);
+            }
+        }
+
+        for (int count = _waiting.Count; count > 0; count--)
+        {
+            RegionCopy copy = _waiting.Dequeue();
+            if (!copy.Targets.Has(place))
+            {
+                _waiting.Enqueue(copy);
+            }
+        }
+
+        foreach (RegionCopy copy in gone)
+        {
+            Fail(copy, place, AnswerStatus.NotCurrent);
+        }
+    }
+
+    /// <summary>Forgets everything.</summary>
+    public void Clear()
+    {
+        foreach (Question question in _questions.Values)
+        {
+            question.Piece?.Release(_effects);
+        }
+
+        _questions.Clear();
+        _waiting.Clear();
+        _active = 0;
+    }
+
+    /// <summary>Digests have come.</summary>
+    public void OnDigests(int place, in Digests digests, in IoBuffer payload)
+    {
+        if (TryTake(digests.Id, place, QuestionKind.Digests, out Question question))
+        {
+            if (digests.Status == AnswerStatus.Ok)
+            {
+                question.Copy.OnDigests(place, digests.Issued.Value, payload.Span);
+            }
+            else
+            {
+                Fail(question.Copy, place, digests.Status);
+            }
+        }
+
+        if (digests.PayloadBytes > 0)
+        {
+            _effects.ReleasePayload(payload);
+        }
+    }
+
+    /// <summary>Blocks have come; more of the same question may follow.</summary>
+    public void OnChunk(int place, in CopyChunk chunk, in IoBuffer payload)
+    {
+        bool isKnown = _questions.TryGetValue(chunk.Id.Value, out Question question) &&
+            question.Place == place && question.Kind == QuestionKind.Blocks;
+        if (isKnown && chunk.Status == AnswerStatus.Ok)
+        {
+            question.Copy.OnChunk(chunk, payload);
+            return;
+        }
+
+        if (chunk.PayloadBytes > 0)
+        {
+            _effects.ReleasePayload(payload);
+        }
+
+        if (isKnown)
+        {
+            Fail(question.Copy, place, chunk.Status);
+        }
+    }
+
+    /// <summary>What one replica alone has has come.</summary>
+    public void OnRead(int place, in ReadReply reply, in IoBuffer payload)
+    {
+        bool isKnown = TryTake(reply.Id, place, QuestionKind.Overlay, out Question question);
+        if (isKnown && reply.Status == AnswerStatus.Ok)
+        {
+            question.Copy.OnOverlay(reply, payload);
+            return;
+        }
+
+        if (reply.PayloadBytes > 0)
+        {
+            _effects.ReleasePayload(payload);
+        }
+
+        if (isKnown)
+        {
+            Fail(question.Copy, place, reply.Status);
+        }
+    }
+
+    /// <summary>A replica has a piece that was pushed, or could not take it.</summary>
+    public void OnCopied(int place, in Copied copied)
+    {
+        if (TryTake(copied.Id, place, QuestionKind.Push, out Question question))
+        {
+            question.Piece?.Release(_effects);
+            if (copied.Status == AnswerStatus.Ok)
+            {
+                question.Copy.OnCopied();
+            }
+            else
+            {
+                Fail(question.Copy, place, copied.Status);
+            }
+        }
+    }
+
+    internal void AskDigests(RegionCopy copy, int place) => _effects.Send(place, new DigestsRequest(
+        _epoch, Ask(copy, place, QuestionKind.Digests), copy.OffsetBytes, copy.LengthBytes,
+        MessageLimits.CopyBlockBytes));
+
+    internal void AskBlocks(RegionCopy copy, int place, ulong[] wanted)
+    {
+        copy.BlocksQuestion = Ask(copy, place, QuestionKind.Blocks);
+        var request = new CopyRequest(_epoch, copy.BlocksQuestion, copy.OffsetBytes, copy.LengthBytes);
+        _effects.SendBytes(
+            place, request, System.Runtime.InteropServices.MemoryMarshal.AsBytes<ulong>(wanted)
+                [..request.PayloadBytes]);
+    }
+
+    internal void AskOverlay(RegionCopy copy, Overlay overlay) => _effects.Send(overlay.Source, new Read(
+        _epoch, Ask(copy, overlay.Source, QuestionKind.Overlay), overlay.OffsetBytes, overlay.LengthBytes,
+        Sequence.None));
+
+    /// <summary>Pushes a piece.</summary>
+    /// <returns>To how many.</returns>
+    internal int Push(RegionCopy copy, in CopyChunk chunk, in IoBuffer payload, ReplicaMask to)
+    {
+        CopiedBytes += chunk.LengthBytes;
+        bool hasBytes = chunk.PayloadBytes > 0;
+        if (to.IsEmpty)
+        {
+            if (hasBytes)
+            {
+                _effects.ReleasePayload(payload);
+            }
+
+            return 0;
+        }
+
+        var piece = hasBytes ? new Piece(payload, to.Count) : null;
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (to.Has(place))
+            {
+                RequestId id = Ask(copy, place, QuestionKind.Push, piece);
+                if (hasBytes)
+                {
+                    _effects.Send(place, chunk with { Id = id }, payload);
+                }
+                else
+                {
+                    _effects.Send(place, chunk with { Id = id });
+                }
+            }
+        }
+
+        return to.Count;
+    }
+
+    internal void Finish(RegionCopy copy)
+    {
+        _active--;
+        _ = _questions.Remove(copy.BlocksQuestion.Value);
+        OnDone(copy);
+        BeginMore();
+    }
+
+    private void Fail(RegionCopy copy, int place, AnswerStatus status)
+    {
+        foreach ((uint id, Question question) in _questions.Where(asked => asked.Value.Copy == copy).ToArray())
+        {
+            question.Piece?.Release(_effects);
+            _ = _questions.Remove(id);
+        }
+
+        _active--;
+        OnFailed(copy, place, status);
+        BeginMore();
+    }
+
+    private void BeginMore()
+    {
+        while (_active < _atOnce && _waiting.TryDequeue(out RegionCopy? copy))
+        {
+            _active++;
+            copy.Begin();
+        }
+    }
+
+    private RequestId Ask(RegionCopy copy, int place, QuestionKind kind, Piece? piece = null)
+    {
+        _questions.Add(++_lastId, new Question(copy, place, kind, piece));
+        return new RequestId(_lastId);
+    }
+
+    private bool TryTake(RequestId id, int place, QuestionKind kind, out Question question)
+    {
+        bool isKnown = _questions.TryGetValue(id.Value, out question) && question.Place == place &&
+            question.Kind == kind;
+        return isKnown && _questions.Remove(id.Value);
+    }
+
+    private readonly record struct Question(RegionCopy Copy, int Place, QuestionKind Kind, Piece? Piece);
+
+    // The bytes of one push.
+    private sealed class Piece(IoBuffer payload, int holders)
+    {
+        private int _holders = holders;
+
+        public void Release(IPrimaryEffects effects)
+        {
+            if (--_holders == 0)
+            {
+                effects.ReleasePayload(payload);
+            }
+        }
+    }
+}

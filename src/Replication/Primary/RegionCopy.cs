@@ -1,0 +1,220 @@
+using Ublk.Replication.State;
+using Ublk.Uring;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>
+/// Makes one region the same on several replicas: compares digests of blocks of 4 KiB, asks the source for
+/// those that differ anywhere, and pushes them to the replicas that lack them; then, when reconciling, lays
+/// over them what only another replica has.
+/// </summary>
+internal sealed class RegionCopy
+{
+    private const int Block = MessageLimits.CopyBlockBytes;
+
+    private readonly RegionCopies _owner;
+    private readonly Dictionary<int, byte[]> _digests = [];
+    private readonly ulong[][] _lacks = new ulong[ReplicaMask.Places][];
+    private readonly IReadOnlyList<Overlay> _overlays;
+    private int _asked;
+    private int _pushes;
+    private int _blocksLeft;
+    private int _nextOverlay;
+
+    /// <summary>Copies a region, or a part of it at the volume's end.</summary>
+    /// <param name="owner">Asks and pushes.</param>
+    /// <param name="region">The region.</param>
+    /// <param name="range">Its bytes.</param>
+    /// <param name="source">Whose bytes count.</param>
+    /// <param name="targets">Who is to have them.</param>
+    /// <param name="overlays">What comes from others afterwards, in this order.</param>
+    public RegionCopy(
+        RegionCopies owner, int region, (long OffsetBytes, int LengthBytes) range, int source,
+        ReplicaMask targets, IReadOnlyList<Overlay> overlays)
+    {
+        _owner = owner;
+        Region = region;
+        OffsetBytes = range.OffsetBytes;
+        LengthBytes = range.LengthBytes;
+        Source = source;
+        Targets = targets.Without(source);
+        _overlays = overlays;
+    }
+
+    /// <summary>The region.</summary>
+    public int Region { get; }
+
+    /// <summary>Its start.</summary>
+    public long OffsetBytes { get; }
+
+    /// <summary>Its length.</summary>
+    public int LengthBytes { get; }
+
+    /// <summary>Whose bytes count.</summary>
+    public int Source { get; }
+
+    /// <summary>Who is to have them, but for the source.</summary>
+    public ReplicaMask Targets { get; private set; }
+
+    /// <summary>Highest operation issued in the range at the source when it was read last.</summary>
+    public ulong Issued { get; private set; }
+
+    /// <summary>The question for blocks, which has several answers.</summary>
+    public RequestId BlocksQuestion { get; set; }
+
+    private int Blocks => (LengthBytes + Block - 1) / Block;
+
+    /// <summary>Begins; whoever is compared with is asked for digests.</summary>
+    public void Begin()
+    {
+        if (Targets.IsEmpty)
+        {
+            NextOverlay();
+            return;
+        }
+
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (Targets.Has(place) || place == Source)
+            {
+                _asked++;
+                _owner.AskDigests(this, place);
+            }
+        }
+    }
+
+    /// <summary>Digests have come.</summary>
+    /// <param name="place">Whose.</param>
+    /// <param name="issued">Highest operation issued in the range there.</param>
+    /// <param name="digests">One of 16 bytes for each block.</param>
+    public void OnDigests(int place, ulong issued, ReadOnlySpan<byte> digests)
+    {
+        _digests[place] = digests.ToArray();
+        Issued = place == Source ? issued : Issued;
+        if (--_asked > 0)
+        {
+            return;
+        }
+
+        ulong[] wanted = new ulong[MessageLimits.MaxRegionBytes / Block / 64];
+        for (int target = 0; target < ReplicaMask.Places; target++)
+        {
+            if (Targets.Has(target))
+            {
+                _lacks[target] = Difference(_digests[Source], _digests[target], wanted);
+            }
+        }
+
+        _blocksLeft = wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
+        if (_blocksLeft == 0)
+        {
+            NextOverlay();
+        }
+        else
+        {
+            _owner.AskBlocks(this, Source, wanted);
+        }
+    }
+
+    /// <summary>Wanted blocks have come.</summary>
+    /// <param name="chunk">They.</param>
+    /// <param name="payload">Their bytes; to be released when nobody needs them.</param>
+    public void OnChunk(in CopyChunk chunk, in IoBuffer payload)
+    {
+        Issued = Math.Max(Issued, chunk.Issued.Value);
+        int first = (int)((chunk.OffsetBytes - OffsetBytes) / Block);
+        int count = (chunk.LengthBytes + Block - 1) / Block;
+        _blocksLeft -= count;
+        ReplicaMask lacking = default;
+        for (int target = 0; target < ReplicaMask.Places; target++)
+        {
+            lacking = lacking.Set(target, Targets.Has(target) && LacksAny(_lacks[target], first, count));
+        }
+
+        Push(chunk, payload, lacking);
+        StepWhenDone();
+    }
+
+    /// <summary>What one replica alone has of an operation has come.</summary>
+    /// <param name="reply">The answer.</param>
+    /// <param name="payload">The bytes.</param>
+    public void OnOverlay(in ReadReply reply, in IoBuffer payload)
+    {
+        Overlay overlay = _overlays[_nextOverlay - 1];
+        var chunk = new CopyChunk(
+            reply.Epoch, default, AnswerStatus.Ok, overlay.OffsetBytes, overlay.LengthBytes, Sequence.None,
+            Sequence.None, Sequence.None, reply.Crc32C, CopyFlags.None);
+        Push(chunk, payload, Targets.With(Source).Without(overlay.Source));
+        StepWhenDone();
+    }
+
+    /// <summary>A replica has a piece.</summary>
+    public void OnCopied()
+    {
+        _pushes--;
+        StepWhenDone();
+    }
+
+    private static ulong[] Difference(ReadOnlySpan<byte> source, ReadOnlySpan<byte> target, ulong[] wanted)
+    {
+        ulong[] lacks = new ulong[wanted.Length];
+        for (int block = 0; block * Digest.SizeBytes < source.Length; block++)
+        {
+            int at = block * Digest.SizeBytes;
+            if (!source.Slice(at, Digest.SizeBytes).SequenceEqual(target.Slice(at, Digest.SizeBytes)))
+            {
+                lacks[block / 64] |= 1ul << block % 64;
+                wanted[block / 64] |= 1ul << block % 64;
+            }
+        }
+
+        return lacks;
+    }
+
+    private static bool LacksAny(ulong[] lacks, int first, int count)
+    {
+        for (int block = first; block < first + count; block++)
+        {
+            if ((lacks[block / 64] >> block % 64 & 1) != 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private void Push(in CopyChunk chunk, in IoBuffer payload, ReplicaMask to)
+    {
+        _pushes += _owner.Push(this, chunk, payload, to);
+    }
+
+    private void StepWhenDone()
+    {
+        if (_pushes == 0 && _blocksLeft == 0)
+        {
+            NextOverlay();
+        }
+    }
+
+    private void NextOverlay()
+    {
+        if (_nextOverlay == _overlays.Count)
+        {
+            _owner.Finish(this);
+            return;
+        }
+
+        Overlay overlay = _overlays[_nextOverlay++];
+        _owner.AskOverlay(this, overlay);
+    }
+}
+
+/// <summary>A part of an operation that only one replica has applied.</summary>
+/// <param name="Source">The replica.</param>
+/// <param name="Sequence">The operation.</param>
+/// <param name="OffsetBytes">Start of the part.</param>
+/// <param name="LengthBytes">Length, at most 1 MiB.</param>
+internal readonly record struct Overlay(int Source, ulong Sequence, long OffsetBytes, int LengthBytes);

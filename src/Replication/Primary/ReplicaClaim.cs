@@ -1,0 +1,172 @@
+using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>What one replica has told a candidate about itself.</summary>
+internal sealed class ReplicaClaim
+{
+    private readonly HistoryPoint[] _history;
+    private readonly List<IntentRun> _intents = [];
+    private readonly List<MissingRun> _missing = [];
+    private readonly List<OutOfOrderEntry> _outOfOrder = [];
+    private readonly Dictionary<long, Digest> _digests = [];
+    private readonly Dictionary<long, ulong[]> _pages = [];
+    private int _parts;
+
+    /// <summary>Begins with the head of a claim that was granted.</summary>
+    /// <param name="claim">The head.</param>
+    public ReplicaClaim(scoped in Claim claim)
+    {
+        Applied = claim.Applied.Value;
+        Durable = claim.Durable.Value;
+        Flags = claim.Flags;
+        VoidedIn = claim.VoidedIn.Value;
+        _history = new HistoryPoint[claim.History.Count];
+        int i = 0;
+        foreach (HistoryEntry entry in claim.History)
+        {
+            _history[i++] = new HistoryPoint(entry.Epoch.Value, entry.First.Value);
+        }
+    }
+
+    public ulong Applied { get; }
+
+    public ulong Durable { get; }
+
+    public ReplicaFlags Flags { get; }
+
+    public ulong VoidedIn { get; }
+
+    /// <summary>Whether all its lists have come.</summary>
+    public bool IsComplete { get; private set; }
+
+    /// <summary>Whether it may have lost what it had acknowledged.</summary>
+    public bool IsVoid => (Flags & (ReplicaFlags.Voided | ReplicaFlags.Failed)) != ReplicaFlags.None;
+
+    /// <summary>Whether it can take part in an epoch.</summary>
+    public bool IsUsable => (Flags & (ReplicaFlags.Failed | ReplicaFlags.Learner)) == ReplicaFlags.None;
+
+    public ReadOnlySpan<HistoryPoint> History => _history;
+
+    public HistoryPoint LastHistory => _history.Length > 0 ? _history[^1] : default;
+
+    public IReadOnlyList<IntentRun> Intents => _intents;
+
+    public IReadOnlyList<MissingRun> Missing => _missing;
+
+    public IReadOnlyList<OutOfOrderEntry> OutOfOrder => _outOfOrder;
+
+    public IReadOnlyDictionary<long, Digest> VersionDigests => _digests;
+
+    /// <summary>Highest sequence that it speaks of anywhere.</summary>
+    public ulong HighestSequence
+    {
+        get
+        {
+            ulong highest = Math.Max(Math.Max(Applied, Durable), LastHistory.Sequence);
+            foreach (OutOfOrderEntry entry in _outOfOrder)
+            {
+                highest = Math.Max(highest, entry.Sequence.Value);
+            }
+
+            foreach (MissingRun run in _missing)
+            {
+                highest = Math.Max(highest, run.OldSequence.Value);
+            }
+
+            return highest;
+        }
+    }
+
+    /// <summary>Takes a part of the lists.</summary>
+    /// <param name="entries">The part.</param>
+    /// <returns>Whether it is the next one.</returns>
+    public bool TryAdd(scoped in ClaimEntries entries)
+    {
+        if (IsComplete || entries.Part != _parts)
+        {
+            return false;
+        }
+
+        _parts++;
+        IsComplete = !entries.HasMore;
+        foreach (IntentRun run in entries.Intents)
+        {
+            _intents.Add(run);
+        }
+
+        foreach (MissingRun run in entries.Missing)
+        {
+            _missing.Add(run);
+        }
+
+        foreach (OutOfOrderEntry entry in entries.OutOfOrder)
+        {
+            _outOfOrder.Add(entry);
+        }
+
+        foreach (VersionDigest digest in entries.VersionDigests)
+        {
+            _digests[digest.Page] = digest.Digest;
+        }
+
+        return true;
+    }
+
+    /// <summary>Takes the versions of a page.</summary>
+    /// <param name="versions">The page.</param>
+    public void Add(scoped in Versions versions)
+    {
+        ulong[] page = new ulong[MessageLimits.RegionsPerVersionPage];
+        long first = versions.Page * MessageLimits.RegionsPerVersionPage;
+        foreach (VersionRun run in versions.Runs)
+        {
+            for (long region = run.FirstRegion; region < run.FirstRegion + run.Count; region++)
+            {
+                if (region >= first && region < first + page.Length)
+                {
+                    page[region - first] = run.Version.Value;
+                }
+            }
+        }
+
+        _pages[versions.Page] = page;
+    }
+
+    /// <summary>Whether the versions of a page are here, or known to be 0.</summary>
+    /// <param name="page">The page.</param>
+    public bool HasPage(long page) => _pages.ContainsKey(page) || !_digests.ContainsKey(page);
+
+    /// <summary>The version of a region whose page is here.</summary>
+    /// <param name="region">The region.</param>
+    public ulong VersionOf(long region) =>
+        _pages.TryGetValue(region / MessageLimits.RegionsPerVersionPage, out ulong[]? page)
+            ? page[region % MessageLimits.RegionsPerVersionPage] : 0;
+
+    /// <summary>What it claims for a region: claims count per region, not per replica.</summary>
+    /// <param name="region">The region.</param>
+    public HistoryPoint ClaimOf(long region) => TryGetMissing(region, out MissingRun run)
+        ? new HistoryPoint(run.OldEpoch.Value, run.OldSequence.Value)
+        : new HistoryPoint(LastHistory.Epoch, Applied);
+
+    /// <summary>Whether a region is missing there.</summary>
+    /// <param name="region">The region.</param>
+    public bool IsMissing(long region) => TryGetMissing(region, out _);
+
+    private bool TryGetMissing(long region, out MissingRun found)
+    {
+        foreach (MissingRun run in _missing)
+        {
+            if (region >= run.FirstRegion && region < run.FirstRegion + run.Count)
+            {
+                found = run;
+                return true;
+            }
+        }
+
+        found = default;
+        return false;
+    }
+}

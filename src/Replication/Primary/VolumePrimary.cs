@@ -1,0 +1,382 @@
+using Ublk.Replication.State;
+using Ublk.Uring;
+using Ublk.Wire;
+using Ublk.Wire.Blocks;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Primary;
+
+/// <summary>
+/// The writer of a volume in one epoch, from the first promise to the last answer: gets the volume, serves
+/// it, lets replicas that were away come back. It only decides: no thread, no clock, no socket, no file.
+/// Used on one thread; effects answer later.
+/// </summary>
+public sealed class VolumePrimary : IVolumeEffects
+{
+    private readonly PrimaryOptions _options;
+    private readonly IPrimaryEffects _effects;
+    private readonly Promotion _promotion;
+    private readonly Admissions _admissions;
+    private readonly PeerReads _reads;
+    private readonly bool[] _isOpen = new bool[ReplicaMask.Places];
+    private VolumeMachine? _volume;
+    private long _now;
+
+    /// <summary>Begins to ask for the volume, once sessions come.</summary>
+    /// <param name="options">The attachment.</param>
+    /// <param name="effects">The surroundings.</param>
+    public VolumePrimary(PrimaryOptions options, IPrimaryEffects effects)
+    {
+        _options = options;
+        _effects = effects;
+        _promotion = new Promotion(options, effects);
+        _admissions = new Admissions(options, effects, _promotion);
+        _reads = new PeerReads(options.Epoch, effects);
+    }
+
+    /// <summary>How far it is.</summary>
+    public PrimaryStage Stage { get; private set; } = PrimaryStage.Claiming;
+
+    /// <summary>The highest epoch that was seen promised to somebody else; 0 for none.</summary>
+    public Epoch HigherEpoch { get; private set; }
+
+    /// <summary>What serves; null before.</summary>
+    public VolumeMachine? Volume => _volume;
+
+    /// <summary>A session to a replica is there: it is opened.</summary>
+    /// <param name="place">Which.</param>
+    /// <param name="now">The clock.</param>
+    public void OnSession(int place, long now)
+    {
+        SetClock(now);
+        ReplicaMember member = _options.Members[place];
+        _effects.Send(place, new OpenSession(
+            _options.Epoch, SessionRole.Writer, _options.Volume, member.Replica, member.Incarnation,
+            new ConfigurationNumber(_options.Configuration.Number), _options.Writer, _options.SizeBytes,
+            _options.BlockBytes, Store.StoreFormat.RegionBytes, Store.StoreFormat.GrainBytes));
+    }
+
+    /// <summary>A session has ended.</summary>
+    /// <param name="place">Whose.</param>
+    /// <param name="now">The clock.</param>
+    public void OnSessionEnded(int place, long now)
+    {
+        SetClock(now);
+        _isOpen[place] = false;
+        _promotion.OnLost(place);
+        _admissions.OnLost(place);
+        if (_volume is not null)
+        {
+            _volume.OnReplicaLost(place, now);
+            _reads.OnLost(place, read => _volume.OnReadEnded(read, place, BlockStatus.Gone, now));
+        }
+
+        Step();
+    }
+
+    /// <summary>A message has come.</summary>
+    /// <param name="place">From whom.</param>
+    /// <param name="head">The message, parsed.</param>
+    /// <param name="payload">Its payload; ours until we release it. Empty without.</param>
+    /// <param name="now">The clock.</param>
+    public void OnMessage(int place, scoped in MessageHead head, in IoBuffer payload, long now)
+    {
+        SetClock(now);
+        switch (head.Kind)
+        {
+            case MessageKind.Applied: Take(place, head.Read<Applied>()); break;
+            case MessageKind.Flushed: Take(place, head.Read<Flushed>()); break;
+            case MessageKind.Grant: Take(place, head.Read<Grant>()); break;
+            case MessageKind.SessionState: Take(place, head.Read<SessionState>()); break;
+            case MessageKind.Claim: Take(place, head.Read<Claim>()); break;
+            case MessageKind.ClaimEntries:
+                _promotion.OnClaimEntries(place, head.Read<ClaimEntries>(), now);
+                _admissions.OnClaimEntries(place, head.Read<ClaimEntries>());
+                break;
+            case MessageKind.Versions:
+                _promotion.OnVersions(place, head.Read<Versions>());
+                _admissions.OnVersions(place, head.Read<Versions>(), _volume);
+                break;
+            case MessageKind.EpochStarted: Take(place, head.Read<EpochStarted>()); break;
+            case MessageKind.Digests: CopiesNow.OnDigests(place, head.Read<Digests>(), payload); break;
+            case MessageKind.CopyChunk: CopiesNow.OnChunk(place, head.Read<CopyChunk>(), payload); break;
+            case MessageKind.Copied: Take(place, head.Read<Copied>()); break;
+            case MessageKind.ReadReply: Take(place, head.Read<ReadReply>(), payload); break;
+            case MessageKind.Configured: break;
+            case MessageKind.Close: break; // The driver ends the session.
+            default:
+                _effects.Close(
+                    place, CloseReason.ProtocolError, $"{head.Kind} is nothing a replica says");
+                break;
+        }
+
+        Step();
+    }
+
+    /// <summary>Takes a request of the host, while serving. A write's payload is ours.</summary>
+    /// <param name="request">In range and aligned.</param>
+    /// <param name="completion">Hears of the end, exactly once.</param>
+    /// <param name="now">The clock.</param>
+    public void Submit(in BlockRequest request, IBlockCompletion completion, long now)
+    {
+        SetClock(now);
+        if (_volume is null)
+        {
+            throw new InvalidOperationException("the volume is not served yet");
+        }
+
+        uint crc = request.Operation == BlockOperation.Write ? Crc32C.Compute(request.Buffer.Span) : 0;
+        _volume.Submit(request, crc, completion, now);
+        Step();
+    }
+
+    /// <summary>A read of the local image has ended.</summary>
+    /// <param name="read">As it was named.</param>
+    /// <param name="result">Bytes, or −errno.</param>
+    /// <param name="lengthBytes">What was asked for.</param>
+    /// <param name="now">The clock.</param>
+    public void OnLocalReadEnded(ulong read, int result, int lengthBytes, long now)
+    {
+        SetClock(now);
+        BlockStatus status = result == lengthBytes ? BlockStatus.Ok : BlockStatus.IoError;
+        _volume!.OnReadEnded(read, _options.Local, status, now);
+        Step();
+    }
+
+    /// <summary>Finishes what it has, flushes it and gives the volume back.</summary>
+    /// <param name="now">The clock.</param>
+    public void Release(long now)
+    {
+        SetClock(now);
+        _volume?.Release(now);
+        Step();
+    }
+
+    /// <summary>Time passes.</summary>
+    /// <param name="now">The clock.</param>
+    public void OnTick(long now)
+    {
+        SetClock(now);
+        _promotion.OnTick(now);
+        _volume?.OnTick(now);
+        _admissions.Compare();
+        Step();
+    }
+
+    void IVolumeEffects.SendOperation(int replica, in WindowOperation operation, ulong committed)
+    {
+        _admissions.OnOperation(operation);
+        var write = new Write(
+            _options.Epoch, new Sequence(operation.Sequence), MutationOf(operation.Operation),
+            FlagsOf(operation), operation.OffsetBytes, (int)operation.LengthBytes, operation.Crc,
+            new Sequence(committed));
+        if (operation.Operation == BlockOperation.Write)
+        {
+            _effects.Send(replica, write, operation.Payload);
+        }
+        else
+        {
+            _effects.Send(replica, write);
+        }
+    }
+
+    void IVolumeEffects.SendFlush(int replica, ulong through) => _effects.Send(replica, new Flush(
+        _options.Epoch, new Sequence(through), new Sequence(_volume!.Replicas.Committed)));
+
+    void IVolumeEffects.SendHeartbeat(int replica, long sentAt, ulong acknowledged, ulong committed) =>
+        _effects.Send(replica, new Heartbeat(
+            _options.Epoch, sentAt, _options.LeaseMs, new Sequence(committed), new Sequence(acknowledged)));
+
+    bool IVolumeEffects.CanReadLocally(long offsetBytes, long lengthBytes) =>
+        _effects.CanReadLocally(offsetBytes, lengthBytes);
+
+    void IVolumeEffects.ReadLocally(ulong read, long offsetBytes, in IoBuffer buffer) =>
+        _effects.ReadLocally(read, offsetBytes, buffer);
+
+    void IVolumeEffects.ReadFromPeer(
+        int replica, ulong read, long offsetBytes, in IoBuffer buffer, ulong acknowledged) =>
+        _reads.Ask(replica, read, offsetBytes, buffer, acknowledged);
+
+    void IVolumeEffects.LeaveStream(int replica, LeaveReason reason) =>
+        _effects.Close(replica, reason == LeaveReason.Failed ? CloseReason.Failed : CloseReason.Overloaded,
+            "it is brought up to date by a resync");
+
+    void IVolumeEffects.ReleasePayload(in IoBuffer payload) => _effects.ReleasePayload(payload);
+
+    void IVolumeEffects.Ended(VolumeStage stage)
+    {
+        if (stage == VolumeStage.Released)
+        {
+            for (int place = 0; place < _options.Members.Count; place++)
+            {
+                _effects.Send(place, new Release(_options.Epoch));
+            }
+        }
+    }
+
+    private void SetClock(long now)
+    {
+        _now = now;
+        _admissions.Now = now;
+    }
+
+    private RegionCopies CopiesNow => _volume is null ? _promotion.Copies : _admissions.Copies;
+
+    private static Mutation MutationOf(BlockOperation operation) => operation switch
+    {
+        BlockOperation.Write => Mutation.Write,
+        BlockOperation.Discard => Mutation.Discard,
+        _ => Mutation.WriteZeroes,
+    };
+
+    private static MutationFlags FlagsOf(in WindowOperation operation)
+    {
+        MutationFlags flags = (operation.Flags & BlockRequestFlags.ForceUnitAccess) != BlockRequestFlags.None
+            ? MutationFlags.ForceUnitAccess : MutationFlags.None;
+        bool keeps = operation.Operation == BlockOperation.WriteZeroes &&
+            (operation.Flags & BlockRequestFlags.NoUnmap) != BlockRequestFlags.None;
+        return keeps ? flags | MutationFlags.NoUnmap : flags;
+    }
+
+    private void Take(int place, in Applied applied)
+    {
+        if (applied.Epoch == _options.Epoch)
+        {
+            ApplyStatus status = applied.Status switch
+            {
+                AnswerStatus.Ok => ApplyStatus.Applied,
+                AnswerStatus.Missing => ApplyStatus.Stale,
+                _ => ApplyStatus.Failed,
+            };
+            _volume?.OnApplied(
+                place, applied.Sequence.Value, status, applied.AppliedThrough.Value, applied.Durable.Value, _now);
+        }
+    }
+
+    private void Take(int place, in Flushed flushed)
+    {
+        if (flushed.Epoch == _options.Epoch && flushed.Status == AnswerStatus.Ok)
+        {
+            _volume?.OnReport(place, flushed.Applied.Value, flushed.Durable.Value, _now);
+        }
+    }
+
+    private void Take(int place, in Grant grant)
+    {
+        if (grant.Epoch == _options.Epoch && grant.GrantedMs > 0)
+        {
+            const long NsPerMs = 1_000_000;
+            _volume?.OnGrant(place, grant.SentAtNs, grant.GrantedMs * NsPerMs, _now);
+        }
+    }
+
+    private void Take(int place, scoped in SessionState state)
+    {
+        _isOpen[place] = true;
+        if (state.PromisedEpoch > _options.Epoch)
+        {
+            Fence(state.PromisedEpoch);
+        }
+        else if (_volume is null)
+        {
+            _promotion.OnSession(place);
+        }
+        else
+        {
+            _admissions.OnState(place, state, _volume);
+        }
+    }
+
+    private void Take(int place, scoped in Claim claim)
+    {
+        if (claim.PromisedEpoch > _options.Epoch || claim.Answer == ClaimAnswer.OtherWriter)
+        {
+            Fence(claim.PromisedEpoch);
+        }
+
+        _promotion.OnClaim(place, claim);
+        _admissions.OnClaim(place, claim);
+    }
+
+    private void Take(int place, in EpochStarted started)
+    {
+        if (_admissions.IsJoining(place))
+        {
+            _admissions.OnStarted(place, started);
+            return;
+        }
+
+        _promotion.OnStarted(place, started);
+        if (_volume is not null && _promotion.Started.Has(place))
+        {
+            Admit(place); // Later than those that serving began with.
+        }
+    }
+
+    private void Take(int place, in Copied copied)
+    {
+        if (!_admissions.TryTakeDone(place, copied))
+        {
+            CopiesNow.OnCopied(place, copied);
+        }
+    }
+
+    private void Take(int place, in ReadReply reply, in IoBuffer payload)
+    {
+        if (_volume is null)
+        {
+            _promotion.Copies.OnRead(place, reply, payload);
+        }
+        else if (_reads.TryTake(place, reply, payload, out ulong read, out BlockStatus status))
+        {
+            _volume.OnReadEnded(read, place, status, _now);
+        }
+    }
+
+    private void Fence(Epoch epoch)
+    {
+        HigherEpoch = epoch > HigherEpoch ? epoch : HigherEpoch;
+        _volume?.OnFenced(_now);
+    }
+
+    // The end of every event.
+    private void Step()
+    {
+        if (_volume is null && _promotion.IsDone)
+        {
+            _volume = new VolumeMachine(
+                _options.Serving, _options.Configuration, _promotion.FirstSequence, _options.Local, this);
+            for (int place = 0; place < _options.Members.Count; place++)
+            {
+                if (_promotion.Started.Has(place) && _isOpen[place])
+                {
+                    Admit(place);
+                }
+            }
+
+            _volume.OnTick(_now);
+        }
+
+        PrimaryStage stage = _volume is null ? _promotion.Stage
+            : _volume.Stage is VolumeStage.Fenced or VolumeStage.Released ? PrimaryStage.Ended
+            : PrimaryStage.Serving;
+        HigherEpoch = _promotion.HigherEpoch > HigherEpoch ? _promotion.HigherEpoch : HigherEpoch;
+        if (stage != Stage)
+        {
+            Stage = stage;
+            _effects.StageChanged(stage);
+        }
+    }
+
+    private void Admit(int place)
+    {
+        ulong position = _promotion.FirstSequence - 1;
+        bool canFollow = _volume!.OnReplicaReady(
+            place, position, position, isReconciled: true, isCurrent: true, _now);
+        if (!canFollow)
+        {
+            _effects.Close(place, CloseReason.Overloaded, "it is too far behind already");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+using Ublk.Replication.Store;
+
+namespace Ublk.Replication.Replica;
+
+/// <summary>What the parts of a replica share. Names of image operations and metadata appends are theirs.</summary>
+internal sealed class ReplicaContext
+{
+    private const int KindShift = 56;
+
+    public required ReplicaOptions Options { get; init; }
+
+    public required Superblock Superblock { get; init; }
+
+    public required MetadataLog Log { get; init; }
+
+    public required IReplicaEffects Effects { get; init; }
+
+    /// <summary>Another one once the volume has grown.</summary>
+    public required LivePage<MappedLiveMemory> Live { get; set; }
+
+    /// <summary>The clock, in nanoseconds that also pass while the host sleeps.</summary>
+    public long Now { get; set; }
+
+    /// <summary>What is durable.</summary>
+    public MetadataState State => Log.State;
+
+    /// <summary>D, in the last history.</summary>
+    public ulong Durable => State.Durable.Epoch == State.History.Last.Epoch ? State.Durable.Sequence : 0;
+
+    /// <summary>
+    /// Bringing data to stable media failed since the image was opened: there will be no other D.
+    /// </summary>
+    public bool IsFailed { get; set; }
+
+    public static ulong Name(ReplicaIo kind, ulong value = 0) => (ulong)kind << KindShift | value;
+
+    public static ReplicaIo KindOf(ulong name) => (ReplicaIo)(name >> KindShift);
+
+    public static ulong ValueOf(ulong name) => name & (1ul << KindShift) - 1;
+
+    public static int RegionOf(long offsetBytes) => (int)(offsetBytes / StoreFormat.RegionBytes);
+
+    /// <summary>Whether a range lies in the volume and on its blocks.</summary>
+    public bool IsLegal(long offsetBytes, long lengthBytes) =>
+        offsetBytes % Options.BlockBytes == 0 && lengthBytes % Options.BlockBytes == 0 &&
+        offsetBytes + lengthBytes <= State.SizeBytes;
+
+    /// <summary>Whether a range touches missing regions.</summary>
+    public bool IsMissing(long offsetBytes, long lengthBytes) => State.Missing.Count > 0 &&
+        State.Missing.NextMissing(RegionOf(offsetBytes)) <= RegionOf(offsetBytes + lengthBytes - 1);
+
+    /// <summary>Highest version of the regions of a range: nothing issued there is newer.</summary>
+    public ulong HighestVersion(long offsetBytes, long lengthBytes)
+    {
+        ulong highest = 0;
+        for (int region = RegionOf(offsetBytes); region <= RegionOf(offsetBytes + lengthBytes - 1); region++)
+        {
+            highest = Math.Max(highest, Live.Version(region));
+        }
+
+        return highest;
+    }
+}
+
+/// <summary>What an image operation, or an append to the ring, is for.</summary>
+internal enum ReplicaIo : byte
+{
+    None,
+    /// <summary>An operation of the stream; its slot.</summary>
+    Operation,
+    /// <summary>A flush.</summary>
+    Sync,
+    /// <summary>A read for a peer; its slot.</summary>
+    Read,
+    /// <summary>A copied piece; its slot.</summary>
+    Copy,
+    /// <summary>A part of a piece that is laid underneath the stream; the piece.</summary>
+    Piece,
+    /// <summary>A region that is whole again; which.</summary>
+    Whole,
+    /// <summary>Nothing is missing any more, and so nothing is wrong; the last region.</summary>
+    Healed,
+    /// <summary>The sync before an epoch's start, and its record.</summary>
+    Start,
+    /// <summary>A mark of intents; its ticket.</summary>
+    Mark,
+    /// <summary>A promise.</summary>
+    Promise,
+    /// <summary>A longer lease.</summary>
+    Lease,
+    /// <summary>The replica's condition.</summary>
+    Condition,
+    /// <summary>What a failed operation made missing; its slot.</summary>
+    Broken,
+    /// <summary>A configuration; the growth of the image before it.</summary>
+    Configuration,
+    /// <summary>What is recorded at the opening.</summary>
+    Opening,
+}

@@ -1,0 +1,163 @@
+using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Wire;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Replica;
+
+/// <summary>
+/// Pieces that a writer pushes while it reconciles, before its epoch has started: each with its intents
+/// durable first, then written, then answered (replication design, section 6 step 4 and rule 4).
+/// </summary>
+internal sealed class ReplicaCopies
+{
+    private const int Places = 64;
+
+    private readonly ReplicaContext _context;
+    private readonly IntentPolicy _policy;
+    private readonly Copy[] _copies = new Copy[Places];
+    private readonly Queue<int> _marking = new(Places);
+
+    /// <summary>None under way.</summary>
+    /// <param name="context">The replica.</param>
+    /// <param name="policy">Decides about intents.</param>
+    public ReplicaCopies(ReplicaContext context, IntentPolicy policy)
+    {
+        _context = context;
+        _policy = policy;
+    }
+
+    /// <summary>Pieces under way.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Takes a piece.</summary>
+    /// <param name="session">Who pushes it.</param>
+    /// <param name="chunk">It.</param>
+    /// <param name="payload">Its bytes; ours.</param>
+    /// <returns>Null, or why the session has to end.</returns>
+    public string? Accept(int session, in CopyChunk chunk, in IoBuffer payload)
+    {
+        bool hasBytes = chunk.Flags == CopyFlags.None;
+        string? refusal =
+            chunk.Status != AnswerStatus.Ok ? "a pushed piece that is none" :
+            !_context.IsLegal(chunk.OffsetBytes, chunk.LengthBytes) ? "a pushed piece outside of the volume" :
+            hasBytes && Crc32C.Compute(payload.Span) != chunk.Crc32C
+                ? $"the bytes of the piece at {chunk.OffsetBytes} do not match their checksum" : null;
+        int slot = Array.FindIndex(_copies, copy => !copy.IsUsed);
+        if (refusal is not null || slot < 0)
+        {
+            Release(hasBytes, payload);
+            if (refusal is null)
+            {
+                Answer(session, chunk.Epoch, chunk.Id, AnswerStatus.Busy);
+            }
+
+            return refusal;
+        }
+
+        _copies[slot] = new Copy
+        {
+            IsUsed = true, Session = session, Epoch = chunk.Epoch, Id = chunk.Id, HasBytes = hasBytes,
+            OffsetBytes = chunk.OffsetBytes, LengthBytes = chunk.LengthBytes, Payload = payload,
+        };
+        Count++;
+        Prepare(slot);
+        return null;
+    }
+
+    /// <summary>A mark is durable.</summary>
+    /// <param name="ticket">Its ticket.</param>
+    public void OnMarked(ulong ticket)
+    {
+        while (_marking.TryPeek(out int slot) && _copies[slot].Ticket <= ticket)
+        {
+            _ = _marking.Dequeue();
+            Issue(slot);
+        }
+    }
+
+    /// <summary>The image has a piece, or has failed to take it.</summary>
+    /// <param name="slot">The piece.</param>
+    /// <param name="result">0 or more, or −errno.</param>
+    public void OnImageEnded(int slot, int result)
+    {
+        Copy copy = _copies[slot];
+        bool isWhole = result >= 0 && (!copy.HasBytes || result == copy.LengthBytes);
+        End(slot, isWhole ? AnswerStatus.Ok : AnswerStatus.IoError);
+    }
+
+    private void Prepare(int slot)
+    {
+        ref Copy copy = ref _copies[slot];
+        IntentNeed need = _policy.Prepare(copy.OffsetBytes, copy.LengthBytes, isForced: true);
+        if (need.Step == IntentStep.Mark)
+        {
+            var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
+            ulong token = ReplicaContext.Name(ReplicaIo.Mark, need.Ticket);
+            if (_context.Log.Append(entry, token) != AppendResult.Queued)
+            {
+                End(slot, AnswerStatus.Busy);
+                return;
+            }
+
+            _policy.Confirm(need);
+        }
+
+        if (need.Step == IntentStep.Ready)
+        {
+            Issue(slot);
+            return;
+        }
+
+        copy.Ticket = need.Ticket;
+        _marking.Enqueue(slot);
+    }
+
+    private void Issue(int slot)
+    {
+        ref Copy copy = ref _copies[slot];
+        ulong io = ReplicaContext.Name(ReplicaIo.Copy, (ulong)slot);
+        if (copy.HasBytes)
+        {
+            _context.Effects.WriteImage(io, copy.OffsetBytes, copy.Payload);
+        }
+        else
+        {
+            _context.Effects.ZeroImage(io, copy.OffsetBytes, copy.LengthBytes, keepsSpace: false);
+        }
+    }
+
+    private void End(int slot, AnswerStatus status)
+    {
+        Copy copy = _copies[slot];
+        _copies[slot] = default;
+        Count--;
+        Release(copy.HasBytes, copy.Payload);
+        Answer(copy.Session, copy.Epoch, copy.Id, status);
+    }
+
+    private void Answer(int session, Epoch epoch, RequestId id, AnswerStatus status) =>
+        _context.Effects.Send(session, new Copied(epoch, id, status));
+
+    private void Release(bool hasBytes, in IoBuffer payload)
+    {
+        if (hasBytes)
+        {
+            _context.Effects.ReleasePayload(payload);
+        }
+    }
+
+    private struct Copy
+    {
+        public bool IsUsed;
+        public bool HasBytes;
+        public int Session;
+        public Epoch Epoch;
+        public RequestId Id;
+        public long OffsetBytes;
+        public int LengthBytes;
+        public ulong Ticket;
+        public IoBuffer Payload;
+    }
+}

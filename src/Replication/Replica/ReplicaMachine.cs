@@ -1,0 +1,450 @@
+using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Replica;
+
+/// <summary>
+/// One replica of a volume: takes the operations of whom it has promised the volume to, applies them to its
+/// image, and says truthfully what it holds. It only decides: no thread, no clock, no socket, no file. Used
+/// on one thread; effects answer later. No allocation per operation.
+/// Source: the replication design, sections 3 to 6 and 11.
+/// </summary>
+public sealed partial class ReplicaMachine : IMetadataLogEffects
+{
+    private readonly ReplicaContext _context;
+    private readonly IReplicaEffects _effects;
+    private readonly ReplicaProgress _progress;
+    private readonly IntentPolicy _policy;
+    private readonly ReplicaWrites _writes;
+    private readonly ReplicaFlushes _flushes;
+    private readonly ReplicaPromises _promises;
+    private readonly ReplicaClaims _claims;
+    private readonly ReplicaStart _start;
+    private readonly ReplicaReads _reads;
+    private readonly ReplicaCopies _copies;
+    private readonly ReplicaResync _resync;
+    private readonly ReplicaSessions _sessions = new();
+    private bool _isReady;
+    private bool _isDead;
+    private long _lastWriteAt;
+
+    /// <summary>Opens a replica that was loaded; it answers once what it must record is durable.</summary>
+    /// <param name="options">Settings.</param>
+    /// <param name="opened">What the store found.</param>
+    /// <param name="live">Its live page; made anew here unless it is to be trusted.</param>
+    /// <param name="boot">Boot id and backing device of now.</param>
+    /// <param name="record">4096 bytes for the metadata record under way.</param>
+    /// <param name="effects">The surroundings.</param>
+    /// <param name="now">The clock, in nanoseconds that also pass while the host sleeps.</param>
+    public ReplicaMachine(
+        ReplicaOptions options, OpenedReplica opened, LivePage<MappedLiveMemory> live, BootEntry boot,
+        in IoBuffer record, IReplicaEffects effects, long now)
+    {
+        _effects = effects;
+        var log = new MetadataLog(opened.State, opened.Layout, opened.Position, record, this);
+        _context = new ReplicaContext
+        {
+            Options = options, Superblock = opened.Superblock, Log = log, Effects = effects, Live = live,
+            Now = now,
+        };
+        bool isTrusted = opened.Trust == LivePageTrust.Trusted;
+        RestoreLive(opened, live, boot, isTrusted);
+        _progress = new ReplicaProgress(_context, opened.Applied.Sequence);
+        foreach (LiveOperation operation in opened.OutOfOrder)
+        {
+            _progress.Restore(operation.Sequence);
+        }
+
+        _policy = new IntentPolicy(opened.State, region => _context.Live.Version(region), options.Intents);
+        const int Pieces = 64;
+        var order = new RangeOrder(options.MaxOperations + Pieces);
+        _flushes = new ReplicaFlushes(_context, _progress);
+        _promises = new ReplicaPromises(_context);
+        _resync = new ReplicaResync(_context, _flushes, _promises, order, Pieces)
+        {
+            WakeBehind = slot => _writes!.WakeBehind(slot),
+        };
+        _writes = new ReplicaWrites(_context, _progress, _policy, order)
+        {
+            OnAccepted = _resync.OnOperation,
+            OnApplied = OnApplied,
+        };
+        _claims = new ReplicaClaims(_context, _progress) { IsMemoryIntact = isTrusted };
+        _start = new ReplicaStart(_context, _progress);
+        _reads = new ReplicaReads(_context, _progress);
+        _copies = new ReplicaCopies(_context, _policy);
+        _lastWriteAt = now;
+        RecordOpening(opened, boot);
+    }
+
+    /// <summary>What is durable.</summary>
+    public MetadataState State => _context.State;
+
+    /// <summary>A: everything up to it is applied here.</summary>
+    public ulong Applied => _progress.Applied;
+
+    /// <summary>D: everything up to it is on stable media here.</summary>
+    public ulong Durable => _context.Durable;
+
+    /// <summary>C, as the primary of the epoch said.</summary>
+    public ulong Committed => _promises.Committed;
+
+    /// <summary>The promise.</summary>
+    public PromiseEntry Promise => _promises.Current;
+
+    /// <summary>Whether the metadata failed: the replica says nothing any more.</summary>
+    public bool IsDead => _isDead;
+
+    /// <summary>Whether nothing is under way.</summary>
+    public bool IsIdle => _writes.Count == 0 && _copies.Count == 0 && !_flushes.IsBusy && _reads.IsIdle &&
+        _start.Stage == StartStage.None && _context.Log.IsIdle;
+
+    /// <summary>Whether the epoch of the promise may write here.</summary>
+    private bool IsStarted => _promises.Current.Epoch != 0 && _start.Stage == StartStage.None &&
+        State.EpochStart.Epoch == _promises.Current.Epoch;
+
+    /// <summary>Whether the image has the current bytes of a range.</summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length.</param>
+    public bool IsCurrent(long offsetBytes, long lengthBytes) =>
+        !_context.IsMissing(offsetBytes, lengthBytes);
+
+    /// <summary>A session has ended.</summary>
+    /// <param name="session">Which.</param>
+    /// <param name="now">The clock.</param>
+    public void OnSessionEnded(int session, long now)
+    {
+        _context.Now = now;
+        Forget(session);
+        Settle();
+    }
+
+    /// <summary>An operation on the image has ended.</summary>
+    /// <param name="io">As it was named.</param>
+    /// <param name="result">Bytes, 0, or −errno.</param>
+    /// <param name="now">The clock.</param>
+    public void OnImageEnded(ulong io, int result, long now)
+    {
+        _context.Now = now;
+        int slot = (int)ReplicaContext.ValueOf(io);
+        switch (ReplicaContext.KindOf(io))
+        {
+            case ReplicaIo.Operation:
+                if (!_writes.OnImageEnded(slot, result))
+                {
+                    Break(slot);
+                }
+
+                break;
+            case ReplicaIo.Read:
+                _reads.OnImageEnded(slot, result);
+                break;
+            case ReplicaIo.Copy:
+                _copies.OnImageEnded(slot, result);
+                break;
+            case ReplicaIo.Piece:
+                _resync.OnImageEnded(slot, result);
+                break;
+            case ReplicaIo.Sync:
+                FailUnless(result >= 0 && _flushes.OnSynced());
+                break;
+            case ReplicaIo.Start:
+                FailUnless(result >= 0 && _start.TryRecord());
+                break;
+            default:
+                throw new InvalidOperationException($"image operation {io:x} is none of this replica's");
+        }
+
+        Settle();
+    }
+
+    /// <summary>A metadata record has been written.</summary>
+    /// <param name="result">0, or −errno.</param>
+    /// <param name="now">The clock.</param>
+    public void OnMetadataWritten(int result, long now)
+    {
+        _context.Now = now;
+        _context.Log.WriteCompleted(result);
+        Settle();
+    }
+
+    /// <summary>Time passes: grants end, intents are cleared, an idle volume is flushed.</summary>
+    /// <param name="now">The clock.</param>
+    public void OnTick(long now)
+    {
+        _context.Now = now;
+        if (_promises.IsOverdue && !IsDrained)
+        {
+            int session = _promises.TakeAsker();
+            _promises.Refuse(session, new Epoch(_promises.Current.Epoch), ClaimAnswer.Failed);
+        }
+
+        bool isIdle = now - _lastWriteAt > _context.Options.IdleNs;
+        if (IsStarted && !_context.IsFailed)
+        {
+            if (isIdle && _policy.HotRegions > 0)
+            {
+                _flushes.Want();
+            }
+
+            ClearIntents(isIdle, budget: 64);
+        }
+
+        Settle();
+    }
+
+    void IMetadataLogEffects.WriteDurably(long offsetBytes, in IoBuffer record) =>
+        _effects.WriteMetadata(offsetBytes, record);
+
+    void IMetadataLogEffects.RecordDurable(ulong number) => _context.Live.LastRecord = number;
+
+    void IMetadataLogEffects.MetadataFailed(int result)
+    {
+        _isDead = true;
+        _sessions.CloseAll(_effects, CloseReason.Failed, $"the metadata failed: {Errno.Describe(result)}");
+        _writes.Session = -1;
+    }
+
+    void IMetadataLogEffects.Completed(ulong token)
+    {
+        ulong value = ReplicaContext.ValueOf(token);
+        switch (ReplicaContext.KindOf(token))
+        {
+            case ReplicaIo.Mark:
+                _writes.OnMarked(value);
+                _copies.OnMarked(value);
+                break;
+            case ReplicaIo.Sync:
+                _flushes.OnDurable();
+                break;
+            case ReplicaIo.Promise:
+                _promises.OnDurable(value);
+                break;
+            case ReplicaIo.Start:
+                FinishStart();
+                break;
+            case ReplicaIo.Broken:
+                _context.Live.Condition = State.Condition;
+                _writes.Finish((int)value);
+                break;
+            case ReplicaIo.Condition:
+                _context.Live.Condition = State.Condition;
+                FinishFailing();
+                break;
+            case ReplicaIo.Whole:
+                FinishRegion((int)value);
+                break;
+            case ReplicaIo.Healed:
+                _context.Live.Condition = State.Condition;
+                _resync.OnRecorded((int)value);
+                break;
+            case ReplicaIo.Configuration:
+                FinishConfiguration();
+                break;
+            case ReplicaIo.Opening:
+                _isReady = true;
+                _context.Live.Condition = State.Condition;
+                _sessions.TakeWaiting(OnMayOpen);
+                break;
+            default:
+                break; // A longer lease: the state has it.
+        }
+    }
+
+    private static void RestoreLive(
+        OpenedReplica opened, LivePage<MappedLiveMemory> live, BootEntry boot, bool isTrusted)
+    {
+        if (!isTrusted)
+        {
+            live.Initialize(
+                opened.Superblock.Identity.Incarnation, boot, opened.State, opened.Position.LastRecord,
+                opened.Applied);
+        }
+        else if (live.Applied.Epoch != opened.Applied.Epoch)
+        {
+            live.BeginHistory(opened.Applied); // A crash came between the ring and the page.
+        }
+    }
+
+    private void RecordOpening(OpenedReplica opened, BootEntry boot)
+    {
+        if (opened.MustBeVoided)
+        {
+            bool isNew = (State.Condition & ReplicaCondition.Voided) == ReplicaCondition.Sound;
+            ulong voidedIn = isNew ? Math.Max(1, State.History.Last.Epoch) : State.VoidedIn;
+            _ = _context.Log.Append(
+                new ConditionEntry(State.Condition | ReplicaCondition.Voided, voidedIn), MetadataLog.NoToken);
+        }
+
+        AppendResult result = _context.Log.Append(boot, ReplicaContext.Name(ReplicaIo.Opening));
+        if (result != AppendResult.Queued)
+        {
+            throw new ReplicaStoreException(
+                ReplicaStoreError.Failed, "the metadata ring has no room for the opening of the replica");
+        }
+
+        _context.Log.Issue();
+    }
+
+    // The end of every event: what has become possible is done, and all appends go out together.
+    private void Settle()
+    {
+        if (_isDead)
+        {
+            return;
+        }
+
+        if (_writes.IsCrowded && IsStarted && !_context.IsFailed)
+        {
+            _flushes.Want();
+            ClearIntents(isIdle: true, budget: 16);
+            _writes.Retry();
+        }
+
+        if (_start.Stage == StartStage.Draining && IsDrained)
+        {
+            _start.Sync();
+        }
+
+        if (_promises.MayAnswer && IsDrained && _start.Stage == StartStage.None)
+        {
+            _claims.SendClaim(_promises.TakeAsker(), _promises.Current);
+        }
+
+        if (IsStarted)
+        {
+            _resync.Step();
+        }
+
+        _reads.Step();
+        _context.Log.Issue();
+    }
+
+    private bool IsDrained => _writes.IssuedCount == 0 && _copies.Count == 0 &&
+        _resync.Count == 0 && !_flushes.IsBusy && !_start.IsSyncing;
+
+    private void OnApplied()
+    {
+        _lastWriteAt = _context.Now;
+        _flushes.Step();
+    }
+
+    private void ClearIntents(bool isIdle, int budget)
+    {
+        ulong bound = Math.Min(_context.Durable, _promises.Committed);
+        while (_policy.TryFindClearable(bound, isIdle, ref budget, out IntentClearing clearing))
+        {
+            var version = new RegionVersionRunEntry((uint)clearing.Region, 1, clearing.Version);
+            var clear = new IntentClearEntry((uint)clearing.First, (uint)clearing.Count);
+            if (_context.Log.Append(version, MetadataLog.NoToken) != AppendResult.Queued ||
+                _context.Log.Append(clear, MetadataLog.NoToken) != AppendResult.Queued)
+            {
+                _policy.Kept(clearing);
+                return;
+            }
+
+            _policy.Cleared(clearing);
+        }
+    }
+
+    private void FailUnless(bool isWell)
+    {
+        if (!isWell && !_context.IsFailed)
+        {
+            _context.IsFailed = true;
+            var entry = new ConditionEntry(State.Condition | ReplicaCondition.Failed, State.VoidedIn);
+            if (_context.Log.Append(entry, ReplicaContext.Name(ReplicaIo.Condition)) != AppendResult.Queued)
+            {
+                ((IMetadataLogEffects)this).MetadataFailed(-Errno.ENOSPC);
+            }
+        }
+    }
+
+    // It is durably failed: now everybody may hear of it.
+    private void FinishFailing()
+    {
+        _flushes.Fail();
+        _sessions.CloseAll(_effects, CloseReason.Failed, "bringing data to stable media failed");
+        _start.Clear();
+        _writes.Session = -1;
+    }
+
+    // An operation failed: its regions are missing from now on, and what is claimed for them is what is durable.
+    private void Break(int slot)
+    {
+        (long offset, long length) = _writes.RangeOf(slot);
+        int end = ReplicaContext.RegionOf(offset + length - 1) + 1;
+        ulong epoch = State.History.Last.Epoch;
+        var claim = new HistoryPoint(epoch, _context.Durable);
+        const int Fixed = 64;
+        int runs = 0;
+        for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
+        {
+            runs += State.Missing.Contains(region) ? 0 : 1;
+        }
+
+        if (_context.Log.BeginBatch(Fixed + 32 * runs, runs) != AppendResult.Queued)
+        {
+            FailUnless(isWell: false);
+            return;
+        }
+
+        for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
+        {
+            if (!State.Missing.Contains(region))
+            {
+                _context.Log.AddToBatch(new MissingAddEntry((uint)region, 1, claim));
+            }
+        }
+
+        bool isVoided = (State.Condition & ReplicaCondition.Voided) != ReplicaCondition.Sound;
+        _context.Log.AddToBatch(new ConditionEntry(
+            State.Condition | ReplicaCondition.Voided, isVoided ? State.VoidedIn : epoch));
+        _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Broken, (ulong)slot));
+    }
+
+    // With the last one gone the replica is all there again, whatever it had lost.
+    private void FinishRegion(int region)
+    {
+        bool isHealed = State.Missing.Count == 0 && State.Condition != ReplicaCondition.Sound &&
+            !_context.IsFailed;
+        if (isHealed)
+        {
+            ulong token = ReplicaContext.Name(ReplicaIo.Healed, (ulong)region);
+            _ = _context.Log.Append(new ConditionEntry(ReplicaCondition.Sound, 0), token);
+        }
+        else
+        {
+            _resync.OnRecorded(region);
+        }
+    }
+
+    private void FinishStart()
+    {
+        int session = _start.Session;
+        _start.Finish();
+        _claims.IsMemoryIntact = true;
+        _context.Live.Condition = State.Condition;
+        _flushes.IsHeld = false;
+        if (session == _sessions.Writer)
+        {
+            _writes.GoOn();
+            _flushes.Step();
+            if (State.Missing.Count > 0)
+            {
+                _claims.SendMissing(session, new Epoch(State.EpochStart.Epoch));
+            }
+
+            return;
+        }
+
+        // The writer came anew meanwhile, and was told what held before: it asks for another start.
+        _writes.Drop();
+        _flushes.Drop();
+        _writes.Session = _sessions.Writer;
+        _writes.Next = _progress.Applied + 1;
+    }
+}

@@ -1,0 +1,287 @@
+using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Wire;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Replica;
+
+/// <summary>
+/// Missing regions become whole again while the stream goes on: what the primary pushes is laid underneath
+/// operations that came since the region was compared, and the region leaves the missing ones when D and C
+/// both reach what was issued in it at the source (replication design, section 7 and rules 5, 19).
+/// </summary>
+internal sealed class ReplicaResync
+{
+    private const int SectorBytes = MessageLimits.SectorBytes;
+    private const int SectorsPerRegion = StoreFormat.RegionBytes / SectorBytes;
+
+    private readonly ReplicaContext _context;
+    private readonly ReplicaFlushes _flushes;
+    private readonly ReplicaPromises _promises;
+    private readonly RangeOrder _order;
+    private readonly List<TrackedRegion> _tracked = [];
+    private readonly List<LeavingRegion> _leaving = [];
+    private readonly Piece[] _pieces;
+    private readonly int _firstSlot;
+
+    /// <summary>Nothing is copied.</summary>
+    /// <param name="context">The replica.</param>
+    /// <param name="flushes">Brings what was copied to stable media.</param>
+    /// <param name="promises">Knows C.</param>
+    /// <param name="order">Orders what touches the image; pieces have its last places.</param>
+    /// <param name="pieces">Pieces at once.</param>
+    public ReplicaResync(
+        ReplicaContext context, ReplicaFlushes flushes, ReplicaPromises promises, RangeOrder order, int pieces)
+    {
+        _context = context;
+        _flushes = flushes;
+        _promises = promises;
+        _order = order;
+        _pieces = new Piece[pieces];
+        _firstSlot = context.Options.MaxOperations;
+    }
+
+    /// <summary>Pieces under way.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Called with the first who waits for a piece that is written.</summary>
+    public required Action<int> WakeBehind { get; init; }
+
+    /// <summary>A region is about to be compared: from now on it is noted what operations touch.</summary>
+    /// <param name="region">A missing region.</param>
+    public void Track(int region)
+    {
+        _ = _tracked.RemoveAll(tracked => tracked.Region == region);
+        ulong version = _context.Live.Version(region);
+        ulong floor = _context.State.AppliedFloor.Sequence;
+        ulong baseline = version == RegionVersions.Unknown ? floor : Math.Max(floor, version);
+        _tracked.Add(new TrackedRegion(region, baseline));
+    }
+
+    /// <summary>An operation was accepted.</summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length.</param>
+    public void OnOperation(long offsetBytes, long lengthBytes)
+    {
+        foreach (TrackedRegion tracked in _tracked)
+        {
+            long start = (long)tracked.Region * StoreFormat.RegionBytes;
+            long first = Math.Max(0, offsetBytes - start) / SectorBytes;
+            long end = Math.Min(StoreFormat.RegionBytes, offsetBytes + lengthBytes - start) / SectorBytes;
+            for (long sector = first; sector < end; sector++)
+            {
+                tracked.Touched[sector] = true;
+            }
+        }
+    }
+
+    /// <summary>A piece has come.</summary>
+    /// <param name="session">From whom.</param>
+    /// <param name="chunk">It.</param>
+    /// <param name="payload">Its bytes; ours.</param>
+    /// <returns>Null, or why the session has to end.</returns>
+    public string? Accept(int session, in CopyChunk chunk, in IoBuffer payload)
+    {
+        bool hasBytes = chunk.PayloadBytes > 0;
+        string? refusal =
+            chunk.Status != AnswerStatus.Ok ? "a pushed piece that is none" :
+            !_context.IsLegal(chunk.OffsetBytes, chunk.LengthBytes) ? "a pushed piece outside of the volume" :
+            hasBytes && Crc32C.Compute(payload.Span) != chunk.Crc32C
+                ? $"the bytes of the piece at {chunk.OffsetBytes} do not match their checksum" : null;
+        if (refusal is not null)
+        {
+            Release(hasBytes, payload);
+            return refusal;
+        }
+
+        int region = ReplicaContext.RegionOf(chunk.OffsetBytes);
+        TrackedRegion? tracked = _tracked.Find(known => known.Region == region);
+        int slot = Array.FindIndex(_pieces, piece => !piece.IsUsed);
+        bool isCurrent = tracked is not null && chunk.Applied.Value >= tracked.Baseline;
+        if (!isCurrent || slot < 0)
+        {
+            Release(hasBytes, payload);
+            AnswerStatus status = isCurrent ? AnswerStatus.Busy : AnswerStatus.NotCurrent;
+            _context.Effects.Send(session, new Copied(chunk.Epoch, chunk.Id, status));
+            return null;
+        }
+
+        _pieces[slot] = new Piece
+        {
+            IsUsed = true, Session = session, Epoch = chunk.Epoch, Id = chunk.Id, HasBytes = hasBytes,
+            Payload = payload,
+        };
+        Count++;
+        _order.Add(_firstSlot + slot, 0, chunk.OffsetBytes, chunk.LengthBytes);
+        Issue(slot, chunk, tracked!);
+        return null;
+    }
+
+    /// <summary>A part of a piece is written, or could not be.</summary>
+    /// <param name="slot">The piece.</param>
+    /// <param name="result">0 or more, or −errno.</param>
+    public void OnImageEnded(int slot, int result)
+    {
+        ref Piece piece = ref _pieces[slot];
+        piece.HasFailed |= result < 0;
+        if (--piece.Parts == 0)
+        {
+            End(slot);
+        }
+    }
+
+    /// <summary>All of a region was pushed.</summary>
+    /// <param name="session">Who says so, and is answered when the region is whole.</param>
+    /// <param name="done">Which.</param>
+    public void OnDone(int session, in RegionDone done)
+    {
+        int region = (int)done.Region;
+        _ = _tracked.RemoveAll(tracked => tracked.Region == region);
+        _leaving.Add(new LeavingRegion(session, done, _flushes.Begun + 1));
+        _flushes.WantAnyway();
+    }
+
+    /// <summary>D or C may have risen: regions leave.</summary>
+    public void Step()
+    {
+        ulong bound = Math.Min(_context.Durable, _promises.Committed);
+        for (int i = 0; i < _leaving.Count; i++)
+        {
+            LeavingRegion leaving = _leaving[i];
+            if (leaving.IsRecorded || leaving.Done.Issued.Value > bound || _flushes.Ended < leaving.Flush)
+            {
+                continue;
+            }
+
+            if (TryRecord(leaving.Done))
+            {
+                _leaving[i] = leaving with { IsRecorded = true };
+            }
+        }
+    }
+
+    /// <summary>A region is whole.</summary>
+    /// <param name="region">The region.</param>
+    public void OnRecorded(int region)
+    {
+        int at = _leaving.FindIndex(leaving => leaving.IsRecorded && leaving.Done.Region == region);
+        if (at >= 0)
+        {
+            LeavingRegion leaving = _leaving[at];
+            _leaving.RemoveAt(at);
+            _context.Effects.Send(
+                leaving.Session, new Copied(leaving.Done.Epoch, leaving.Done.Id, AnswerStatus.Ok));
+        }
+    }
+
+    /// <summary>Whoever pushed has gone, or another writer was promised.</summary>
+    public void Drop()
+    {
+        _tracked.Clear();
+        _ = _leaving.RemoveAll(leaving => !leaving.IsRecorded);
+    }
+
+    private bool TryRecord(in RegionDone done)
+    {
+        int region = (int)done.Region;
+        const int Bytes = 128;
+        if (_context.Log.BeginBatch(Bytes) != AppendResult.Queued)
+        {
+            return false;
+        }
+
+        ulong known = _context.Live.Version(region);
+        ulong version = known == RegionVersions.Unknown
+            ? done.Issued.Value : Math.Max(known, done.Issued.Value);
+        _context.Live.SetVersion(region, version);
+        _context.Log.AddToBatch(new RegionVersionRunEntry((uint)region, 1, version));
+        _context.Log.AddToBatch(new MissingRemoveEntry((uint)region, 1));
+        _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Whole, (ulong)region));
+        return true;
+    }
+
+    private void Issue(int slot, in CopyChunk chunk, TrackedRegion tracked)
+    {
+        ref Piece piece = ref _pieces[slot];
+        long start = (long)tracked.Region * StoreFormat.RegionBytes;
+        int end = (int)((chunk.OffsetBytes + chunk.LengthBytes - start) / SectorBytes);
+        int first = (int)((chunk.OffsetBytes - start) / SectorBytes);
+        int begin = first;
+        piece.Parts = 1; // Held until all parts are out.
+        while (first < end)
+        {
+            if (tracked.Touched[first])
+            {
+                first++;
+                continue;
+            }
+
+            int stop = first;
+            while (stop < end && !tracked.Touched[stop])
+            {
+                stop++;
+            }
+
+            piece.Parts++;
+            long offset = start + (long)first * SectorBytes;
+            int length = (stop - first) * SectorBytes;
+            ulong io = ReplicaContext.Name(ReplicaIo.Piece, (ulong)slot);
+            if (piece.HasBytes)
+            {
+                _context.Effects.WriteImage(
+                    io, offset, piece.Payload.Slice((first - begin) * SectorBytes, length));
+            }
+            else
+            {
+                _context.Effects.ZeroImage(io, offset, length, keepsSpace: false);
+            }
+
+            first = stop;
+        }
+
+        OnImageEnded(slot, 0);
+    }
+
+    private void End(int slot)
+    {
+        Piece piece = _pieces[slot];
+        _pieces[slot] = default;
+        Count--;
+        Release(piece.HasBytes, piece.Payload);
+        _context.Effects.Send(piece.Session, new Copied(
+            piece.Epoch, piece.Id, piece.HasFailed ? AnswerStatus.IoError : AnswerStatus.Ok));
+        WakeBehind(_firstSlot + slot);
+    }
+
+    private void Release(bool hasBytes, in IoBuffer payload)
+    {
+        if (hasBytes)
+        {
+            _context.Effects.ReleasePayload(payload);
+        }
+    }
+
+    private struct Piece
+    {
+        public bool IsUsed;
+        public bool HasBytes;
+        public bool HasFailed;
+        public int Session;
+        public int Parts;
+        public Epoch Epoch;
+        public RequestId Id;
+        public IoBuffer Payload;
+    }
+
+    // Chunks must hold everything that was accepted before the tracking began, and before the join.
+    private sealed record TrackedRegion(int Region, ulong Baseline)
+    {
+        public bool[] Touched { get; } = new bool[SectorsPerRegion];
+    }
+
+    private readonly record struct LeavingRegion(int Session, RegionDone Done, ulong Flush)
+    {
+        public bool IsRecorded { get; init; }
+    }
+}

@@ -1,0 +1,391 @@
+using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Uring.Native;
+using Ublk.Wire;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Replica;
+
+/// <summary>
+/// Operations of the stream on their way into the image: in the order of the session, each with its intents
+/// durable before a byte of it can arrive, overlapping ones one after the other, all others at once
+/// (replication design, section 4.3 and rules 4, 12, 15, 20).
+/// </summary>
+internal sealed class ReplicaWrites
+{
+    private readonly ReplicaContext _context;
+    private readonly ReplicaProgress _progress;
+    private readonly RangeOrder _order;
+    private readonly ReplicaOperation[] _operations;
+    private readonly ulong _mask;
+    private readonly Queue<ulong> _marking;
+    private readonly Queue<ulong> _crowded;
+    private int _held;
+    private ulong _heldFrom;
+
+    /// <summary>Nothing under way.</summary>
+    /// <param name="context">The replica.</param>
+    /// <param name="progress">What is applied.</param>
+    /// <param name="policy">Decides about intents.</param>
+    /// <param name="order">Orders what touches the image; operations have its first places.</param>
+    public ReplicaWrites(
+        ReplicaContext context, ReplicaProgress progress, IntentPolicy policy, RangeOrder order)
+    {
+        int places = context.Options.MaxOperations;
+        _context = context;
+        _progress = progress;
+        Policy = policy;
+        _order = order;
+        _operations = new ReplicaOperation[places];
+        _mask = (ulong)places - 1;
+        _marking = new Queue<ulong>(places);
+        _crowded = new Queue<ulong>(places);
+    }
+
+    /// <summary>Decides about intents.</summary>
+    public IntentPolicy Policy { get; }
+
+    /// <summary>Operations accepted and not done.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Operations the image has, or the ring because of a failure.</summary>
+    public int IssuedCount { get; private set; }
+
+    /// <summary>Whether operations wait for room: a flush and clearing are due.</summary>
+    public bool IsCrowded => _crowded.Count > 0 || Policy.IsCrowded;
+
+    /// <summary>Whether accepted operations are held: the epoch's start is not durable yet.</summary>
+    public bool Holds { get; private set; }
+
+    /// <summary>The next of the session.</summary>
+    public ulong Next { get; set; }
+
+    /// <summary>The session that is answered; −1 for none.</summary>
+    public int Session { get; set; } = -1;
+
+    /// <summary>Called with the range of every operation that was accepted.</summary>
+    public required Action<long, long> OnAccepted { get; init; }
+
+    /// <summary>Called when an operation was applied.</summary>
+    public required Action OnApplied { get; init; }
+
+    /// <summary>Takes an operation of the session, checked as far as its message goes.</summary>
+    /// <param name="write">The message.</param>
+    /// <param name="payload">The bytes of a write; ours.</param>
+    /// <returns>Null, or why the session has to end.</returns>
+    public string? Accept(in Write write, in IoBuffer payload)
+    {
+        ulong sequence = write.Sequence.Value;
+        string? refusal = Refusal(write, payload);
+        if (refusal is not null)
+        {
+            Release(write.Operation, payload);
+            return refusal;
+        }
+
+        Next++;
+        if (!Holds && _progress.Has(sequence))
+        {
+            Release(write.Operation, payload);
+            Answer(sequence, _context.IsMissing(write.OffsetBytes, write.LengthBytes)
+                ? AnswerStatus.Missing : AnswerStatus.Ok);
+            return null;
+        }
+
+        ref ReplicaOperation operation = ref _operations[sequence & _mask];
+        if (operation.Stage != OperationStage.None)
+        {
+            Release(write.Operation, payload); // Sent again by a new session; answered when it is done.
+            return null;
+        }
+
+        operation = new ReplicaOperation
+        {
+            Stage = OperationStage.Held,
+            Operation = write.Operation,
+            Flags = write.Flags,
+            LengthBytes = write.LengthBytes,
+            Sequence = sequence,
+            OffsetBytes = write.OffsetBytes,
+            Payload = payload,
+        };
+        Count++;
+        Stamp(operation);
+        OnAccepted(operation.OffsetBytes, operation.LengthBytes);
+        _order.Add((int)(sequence & _mask), sequence, write.OffsetBytes, write.LengthBytes);
+        if (Holds)
+        {
+            _held++;
+        }
+        else
+        {
+            Prepare(ref operation);
+        }
+
+        return null;
+    }
+
+    /// <summary>Operations from a position on are held until <see cref="GoOn"/>.</summary>
+    /// <param name="position">The sequence before the first of them; nothing is under way.</param>
+    public void Hold(ulong position)
+    {
+        Holds = true;
+        _heldFrom = position;
+        Next = position + 1;
+    }
+
+    /// <summary>The epoch's start is durable: what was held goes on.</summary>
+    public void GoOn()
+    {
+        Holds = false;
+        for (ulong sequence = _progress.Applied + 1; _held > 0; sequence++)
+        {
+            ref ReplicaOperation operation = ref _operations[sequence & _mask];
+            if (operation.Stage == OperationStage.Held)
+            {
+                _held--;
+                Prepare(ref operation);
+            }
+        }
+    }
+
+    /// <summary>A mark is durable.</summary>
+    /// <param name="ticket">Its ticket.</param>
+    public void OnMarked(ulong ticket)
+    {
+        Policy.MarkDurable(ticket);
+        while (_marking.TryPeek(out ulong sequence))
+        {
+            ref ReplicaOperation operation = ref _operations[sequence & _mask];
+            if (operation.Sequence == sequence && operation.Stage == OperationStage.Marking)
+            {
+                if (operation.Ticket > ticket)
+                {
+                    return;
+                }
+
+                TryIssue(ref operation);
+            }
+
+            _ = _marking.Dequeue();
+        }
+    }
+
+    /// <summary>There may be room for intents again.</summary>
+    public void Retry()
+    {
+        for (int count = _crowded.Count; count > 0; count--)
+        {
+            ulong sequence = _crowded.Peek();
+            ref ReplicaOperation operation = ref _operations[sequence & _mask];
+            if (operation.Sequence == sequence && operation.Stage == OperationStage.Crowded &&
+                !TryPrepare(ref operation))
+            {
+                return;
+            }
+
+            _ = _crowded.Dequeue();
+        }
+    }
+
+    /// <summary>The image has an operation, or has failed to take it.</summary>
+    /// <param name="slot">Its slot.</param>
+    /// <param name="result">0 or more, or −errno.</param>
+    /// <returns>Whether it was applied; otherwise what is missing now must become durable first.</returns>
+    public bool OnImageEnded(int slot, int result)
+    {
+        ref ReplicaOperation operation = ref _operations[slot];
+        if (result < 0 || operation.Operation == Mutation.Write && result != operation.LengthBytes)
+        {
+            operation.Stage = OperationStage.Breaking;
+            operation.Status = result == -Errno.ENOSPC ? AnswerStatus.NoSpace : AnswerStatus.IoError;
+            return false;
+        }
+
+        operation.Status = _context.IsMissing(operation.OffsetBytes, operation.LengthBytes)
+            ? AnswerStatus.Missing : AnswerStatus.Ok;
+        Finish(slot);
+        return true;
+    }
+
+    /// <summary>The range of an operation.</summary>
+    /// <param name="slot">Its slot.</param>
+    public (long OffsetBytes, long LengthBytes) RangeOf(int slot) =>
+        (_operations[slot].OffsetBytes, _operations[slot].LengthBytes);
+
+    /// <summary>An operation is done: it is applied, or its range is durably missing.</summary>
+    /// <param name="slot">Its slot.</param>
+    public void Finish(int slot)
+    {
+        ReplicaOperation operation = _operations[slot];
+        _operations[slot] = default;
+        Count--;
+        IssuedCount--;
+        _progress.Add(operation);
+        Release(operation.Operation, operation.Payload);
+        Answer(operation.Sequence, operation.Status);
+        WakeBehind(slot);
+        OnApplied();
+    }
+
+    /// <summary>Forgets what the image does not have yet: another writer was promised.</summary>
+    public void Drop()
+    {
+        Session = -1;
+        Holds = false;
+        _held = 0;
+        for (int slot = 0; Count > IssuedCount && slot < _operations.Length; slot++)
+        {
+            ref ReplicaOperation operation = ref _operations[slot];
+            if (operation.Stage is OperationStage.None or OperationStage.Issued or OperationStage.Breaking)
+            {
+                continue;
+            }
+
+            Release(operation.Operation, operation.Payload);
+            operation = default;
+            Count--;
+            WakeBehind(slot);
+        }
+
+        _marking.Clear();
+        _crowded.Clear();
+    }
+
+    /// <summary>Something that touched the image is done: operations that waited for it go on.</summary>
+    /// <param name="slot">Its slot in the order.</param>
+    public void WakeBehind(int slot)
+    {
+        for (int waiter = _order.Remove(slot); waiter >= 0;)
+        {
+            int next = _order.TakeNext(waiter);
+            if (_operations[waiter].Stage == OperationStage.Ordered)
+            {
+                TryIssue(ref _operations[waiter]);
+            }
+
+            waiter = next;
+        }
+    }
+
+    private string? Refusal(in Write write, in IoBuffer payload)
+    {
+        if (write.Sequence.Value != Next)
+        {
+            return $"operation {write.Sequence} came, and {Next} was the next";
+        }
+
+        if (!_context.IsLegal(write.OffsetBytes, write.LengthBytes))
+        {
+            return $"operation {write.Sequence} at {write.OffsetBytes}+{write.LengthBytes} is not one of " +
+                $"a volume of {_context.State.SizeBytes} bytes in blocks of {_context.Options.BlockBytes}";
+        }
+
+        ulong applied = Holds ? _heldFrom : _progress.Applied;
+        if (write.Sequence.Value > applied + (ulong)_operations.Length)
+        {
+            return $"operation {write.Sequence} is more than {_operations.Length} ahead of {applied}";
+        }
+
+        return write.Operation == Mutation.Write && Crc32C.Compute(payload.Span) != write.Crc32C
+            ? $"the bytes of operation {write.Sequence} do not match their checksum" : null;
+    }
+
+    private void Prepare(ref ReplicaOperation operation)
+    {
+        if (!TryPrepare(ref operation))
+        {
+            operation.Stage = OperationStage.Crowded;
+            _crowded.Enqueue(operation.Sequence);
+        }
+    }
+
+    // At once and not when the image is asked: it keeps intents from being cleared, and tells who asks for
+    // versions behind this operation in the session that the region is newer.
+    private void Stamp(in ReplicaOperation operation)
+    {
+        int last = ReplicaContext.RegionOf(operation.OffsetBytes + operation.LengthBytes - 1);
+        for (int region = ReplicaContext.RegionOf(operation.OffsetBytes); region <= last; region++)
+        {
+            ulong version = _context.Live.Version(region);
+            if (version < operation.Sequence || version == RegionVersions.Unknown)
+            {
+                _context.Live.SetVersion(region, operation.Sequence);
+            }
+        }
+    }
+
+    private bool TryPrepare(ref ReplicaOperation operation)
+    {
+        IntentNeed need = Policy.Prepare(operation.OffsetBytes, operation.LengthBytes);
+        if (need.Step == IntentStep.Full)
+        {
+            return false;
+        }
+
+        if (need.Step == IntentStep.Mark)
+        {
+            var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
+            ulong token = ReplicaContext.Name(ReplicaIo.Mark, need.Ticket);
+            if (_context.Log.Append(entry, token) != AppendResult.Queued)
+            {
+                return false;
+            }
+
+            Policy.Confirm(need);
+        }
+
+        if (need.Step == IntentStep.Ready)
+        {
+            TryIssue(ref operation);
+            return true;
+        }
+
+        operation.Stage = OperationStage.Marking;
+        operation.Ticket = need.Ticket;
+        _marking.Enqueue(operation.Sequence);
+        return true;
+    }
+
+    private void TryIssue(ref ReplicaOperation operation)
+    {
+        int slot = (int)(operation.Sequence & _mask);
+        if (_order.TryWait(slot, operation.Sequence, operation.OffsetBytes, operation.LengthBytes))
+        {
+            operation.Stage = OperationStage.Ordered;
+            return;
+        }
+
+        operation.Stage = OperationStage.Issued;
+        IssuedCount++;
+        ulong io = ReplicaContext.Name(ReplicaIo.Operation, (ulong)slot);
+        if (operation.Operation == Mutation.Write)
+        {
+            _context.Effects.WriteImage(io, operation.OffsetBytes, operation.Payload);
+        }
+        else
+        {
+            bool keepsSpace = (operation.Flags & MutationFlags.NoUnmap) != MutationFlags.None;
+            _context.Effects.ZeroImage(io, operation.OffsetBytes, operation.LengthBytes, keepsSpace);
+        }
+    }
+
+    private void Answer(ulong sequence, AnswerStatus status)
+    {
+        if (Session >= 0)
+        {
+            _context.Effects.Send(Session, new Applied(
+                new Epoch(_context.State.EpochStart.Epoch), new Sequence(sequence), status,
+                new Sequence(_progress.Applied), new Sequence(_context.Durable)));
+        }
+    }
+
+    private void Release(Mutation operation, in IoBuffer payload)
+    {
+        if (operation == Mutation.Write)
+        {
+            _context.Effects.ReleasePayload(payload);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+using System.Text;
+using Ublk.Tests.Simulation.Judge;
+using Ublk.Tests.Simulation.Network;
+using Ublk.Tests.Simulation.World;
+using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <summary>What all parts of a simulated cluster share.</summary>
+internal sealed class ClusterWorld
+{
+    private const int NotesKept = 400;
+
+    private readonly Queue<string> _notes = new();
+
+    /// <summary>A world without hosts.</summary>
+    /// <param name="options">What may happen in it.</param>
+    /// <param name="pools">Memory.</param>
+    public ClusterWorld(SimulationOptions options, WorldPools pools)
+    {
+        Options = options;
+        Pools = pools;
+        Random = new SimulationRandom(~options.Seed);
+        int blocks = (int)(options.VolumeBytes / options.BlockBytes);
+        Checker = new HistoryChecker(blocks, options.BlockBytes, options.Replicas, options.WriteQuorum);
+        MaxHotGrains = Random.Chance(300) ? 32 : 4096;
+        TickNs = (long)Random.Between(2, 20) * LatencyModel.Millisecond;
+        RetryNs = Random.Between(1, 50) * LatencyModel.Millisecond;
+    }
+
+    public SimulationOptions Options { get; }
+
+    public WorldPools Pools { get; }
+
+    public SimulationRandom Random { get; }
+
+    public SimulationClock Clock => Pools.Clock;
+
+    public SimulatedMemory Memory => Pools.Memory;
+
+    public SimulatedNetwork Network { get; set; } = null!;
+
+    public HistoryChecker Checker { get; }
+
+    public VolumeId Volume { get; } = new(7);
+
+    public int MaxHotGrains { get; }
+
+    public long TickNs { get; }
+
+    public long RetryNs { get; }
+
+    /// <summary>Hears that a primary has come to another stage.</summary>
+    public Action<PrimaryHost> OnStageChanged { get; set; } = _ => { };
+
+    /// <summary>Hears of everything that happens to a primary.</summary>
+    public Action<PrimaryHost> OnPrimaryEvent { get; set; } = _ => { };
+
+    /// <summary>4096 bytes for records.</summary>
+    public MemoryMapping RentRecord() => Pools.RentRecord();
+
+    /// <summary>Keeps a line for who looks at a failure.</summary>
+    public void Note(string text)
+    {
+        if (_notes.Count == NotesKept)
+        {
+            _ = _notes.Dequeue();
+        }
+
+        _notes.Enqueue($"{Clock.Now / 1e6:F3} ms {text}");
+    }
+
+    /// <summary>What happened last.</summary>
+    public string Story()
+    {
+        var story = new StringBuilder();
+        foreach (string note in _notes)
+        {
+            story.AppendLine(note);
+        }
+
+        return story.ToString();
+    }
+}

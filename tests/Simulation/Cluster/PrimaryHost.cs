@@ -1,0 +1,185 @@
+using Ublk.Replication.Primary;
+using Ublk.Replication.State;
+using Ublk.Tests.Simulation.Network;
+using Ublk.Tests.Simulation.World;
+using Ublk.Uring;
+using Ublk.Wire.Blocks;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <summary>
+/// The writer of a volume on its host: the production machine over the network of the world. Lives as long as
+/// its process, or until it has ended.
+/// </summary>
+internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
+{
+    private readonly ClusterWorld _world;
+    private readonly SimulatedNode _node;
+    private readonly SessionEnd?[] _sessions = new SessionEnd?[ReplicaMask.Places];
+    private readonly ReplicaHost? _local;
+    private readonly int _process;
+
+    /// <summary>Begins to ask for the volume.</summary>
+    /// <param name="world">The world.</param>
+    /// <param name="node">Its host.</param>
+    /// <param name="options">The attachment.</param>
+    /// <param name="local">The replica of the same process.</param>
+    public PrimaryHost(ClusterWorld world, SimulatedNode node, PrimaryOptions options, ReplicaHost? local)
+    {
+        _world = world;
+        _node = node;
+        _local = local;
+        _process = node.Process;
+        Options = options;
+        Machine = new VolumePrimary(options, this);
+        for (int place = 0; place < options.Members.Count; place++)
+        {
+            Connect(place);
+        }
+
+        Tick();
+    }
+
+    /// <summary>The attachment.</summary>
+    public PrimaryOptions Options { get; }
+
+    /// <summary>The machine.</summary>
+    public VolumePrimary Machine { get; }
+
+    /// <summary>Its host.</summary>
+    public SimulatedNode Node => _node;
+
+    /// <summary>Nothing is done any more.</summary>
+    public bool IsOver { get; private set; }
+
+    private long Now => _node.Clock.Now;
+
+    /// <summary>The host asks for something.</summary>
+    public void Submit(in BlockRequest request, IBlockCompletion completion) =>
+        Machine.Submit(request, completion, Now);
+
+    /// <summary>Gives the volume back.</summary>
+    public void Release() => Machine.Release(Now);
+
+    /// <summary>Ends it: all sessions are closed.</summary>
+    public void Close()
+    {
+        IsOver = true;
+        foreach (SessionEnd? session in _sessions)
+        {
+            session?.Close();
+        }
+
+        Array.Clear(_sessions);
+    }
+
+    /// <inheritdoc/>
+    public void OnOpened(SessionEnd session)
+    {
+        int place = Array.IndexOf(_sessions, session);
+        if (!IsOver && place >= 0)
+        {
+            Machine.OnSession(place, Now);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnMessage(SessionEnd session, in MessageHead head, in IoBuffer payload)
+    {
+        int place = Array.IndexOf(_sessions, session);
+        if (IsOver || place < 0)
+        {
+            _world.Memory.Return(payload);
+            return;
+        }
+
+        Machine.OnMessage(place, head, payload, Now);
+        _world.OnPrimaryEvent(this);
+    }
+
+    /// <inheritdoc/>
+    public void OnEnded(SessionEnd session)
+    {
+        int place = Array.IndexOf(_sessions, session);
+        if (!IsOver && place >= 0)
+        {
+            Lose(place);
+            _world.OnPrimaryEvent(this);
+        }
+    }
+
+    void IPrimaryEffects.Send<T>(int replica, in T message) => _sessions[replica]?.Send(message);
+
+    void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload) =>
+        _sessions[replica]?.Send(message, payload);
+
+    void IPrimaryEffects.SendBytes<T>(int replica, in T message, ReadOnlySpan<byte> payload) =>
+        _sessions[replica]?.SendRented(message, _world.Memory.Copy(payload));
+
+    void IPrimaryEffects.Close(int replica, CloseReason reason, string text)
+    {
+        _world.Note($"primary {Options.Epoch} closes {replica}: {reason}, {text}");
+        SessionEnd? session = _sessions[replica];
+        if (session is not null)
+        {
+            session.Close();
+            _node.Post(() =>
+            {
+                if (!IsOver && _sessions[replica] == session)
+                {
+                    Lose(replica);
+                }
+            });
+        }
+    }
+
+    bool IPrimaryEffects.CanReadLocally(long offsetBytes, long lengthBytes) =>
+        _local?.Machine?.IsCurrent(offsetBytes, lengthBytes) ?? false;
+
+    void IPrimaryEffects.ReadLocally(ulong read, long offsetBytes, in IoBuffer buffer)
+    {
+        int length = buffer.LengthBytes;
+        _local!.ReadLocally(offsetBytes, buffer, result =>
+        {
+            if (!IsOver)
+            {
+                Machine.OnLocalReadEnded(read, result, length, Now);
+                _world.OnPrimaryEvent(this);
+            }
+        });
+    }
+
+    void IPrimaryEffects.ReleasePayload(in IoBuffer payload) => _world.Memory.Return(payload);
+
+    void IPrimaryEffects.StageChanged(PrimaryStage stage)
+    {
+        _world.Note($"primary {Options.Epoch} on {_node.Index}: {stage}");
+        _node.Post(() => _world.OnStageChanged(this));
+    }
+
+    private void Lose(int place)
+    {
+        _sessions[place] = null;
+        Machine.OnSessionEnded(place, Now);
+        _node.After(_world.RetryNs, () => Connect(place));
+    }
+
+    private void Connect(int place)
+    {
+        if (!IsOver && _process == _node.Process && _sessions[place] is null)
+        {
+            _sessions[place] = _world.Network.Open(_node.Index, place, this);
+        }
+    }
+
+    private void Tick() => _node.After(_world.TickNs, () =>
+    {
+        if (!IsOver)
+        {
+            Machine.OnTick(Now);
+            _world.OnPrimaryEvent(this);
+            Tick();
+        }
+    });
+}

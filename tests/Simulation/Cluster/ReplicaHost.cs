@@ -1,0 +1,299 @@
+using Ublk.Replication.Replica;
+using Ublk.Replication.Store;
+using Ublk.Tests.Simulation.Network;
+using Ublk.Tests.Simulation.World;
+using Ublk.Uring;
+using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <summary>
+/// A replica on its host: the production machine over the disk, the memory and the network of the world. Its
+/// files outlive its process.
+/// </summary>
+internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaEffects
+{
+    private const ulong LocalReads = 1ul << 63;
+
+    private readonly ClusterWorld _world;
+    private readonly SimulatedNode _node;
+    private readonly SimulatedMetadata _metadata;
+    private readonly SimulatedLivePage _live;
+    private readonly MemoryMapping _record;
+    private readonly Dictionary<int, SessionEnd> _sessions = [];
+    private readonly Dictionary<ulong, Action<int>> _localReads = [];
+    private readonly Superblock _superblock;
+    private ulong _lastLocalRead;
+    private int _lastSession;
+
+    /// <summary>Formats a replica.</summary>
+    /// <param name="world">The world.</param>
+    /// <param name="node">Its host.</param>
+    /// <param name="member">Who it is.</param>
+    public ReplicaHost(ClusterWorld world, SimulatedNode node, ReplicaMember member)
+    {
+        _world = world;
+        _node = node;
+        _superblock = new Superblock
+        {
+            Identity = new ReplicaIdentity(new ClusterId(1), world.Volume, member.Replica, member.Incarnation),
+            SizeBytes = world.Options.VolumeBytes,
+            LogicalBlockBytes = world.Options.BlockBytes,
+            RingRecords = world.Options.RingRecords,
+        };
+        var layout = new RingLayout(member.Incarnation, world.Options.RingRecords);
+        Image = new SimulatedImage(
+            node, world.Clock, world.Pools, world.Random.Fork(), world.Options.VolumeBytes)
+        {
+            Faults = world.Options.Image,
+            Latency = world.Options.Disk,
+            SyncLatency = world.Options.Sync,
+            Ended = OnImageEnded,
+        };
+        _metadata = new SimulatedMetadata(node, world.Clock, world.Pools, world.Random.Fork(), layout)
+        {
+            WriteErrorPermille = world.Options.MetadataErrorPermille,
+            Ended = result => Machine?.OnMetadataWritten(result, Now),
+        };
+        _live = new SimulatedLivePage(node, world.Pools, world.Random.Fork());
+        _record = world.RentRecord();
+        Format(layout);
+    }
+
+    /// <summary>The image.</summary>
+    public SimulatedImage Image { get; }
+
+    /// <summary>The machine of the process that runs; null while none does.</summary>
+    public ReplicaMachine? Machine { get; private set; }
+
+    /// <summary>Why the replica could not be opened; null when it could.</summary>
+    public string? Damage { get; private set; }
+
+    private long Now => _node.Clock.Now;
+
+    /// <summary>The process has started and has the image for itself: the replica is opened.</summary>
+    public void Open()
+    {
+        var boot = new BootEntry(_node.BootId, 0);
+        LivePage<MappedLiveMemory> page = _live.Open();
+        Incarnation incarnation = _superblock.Identity.Incarnation;
+        int regions = MetadataState.RegionsOf(_superblock.SizeBytes);
+        LivePageTrust trust = page.TrustOf(incarnation, boot, regions);
+        ulong liveRecord = trust == LivePageTrust.Trusted ? page.LastRecord : 0;
+        RecoveryResult found = MetadataRecovery.Run(
+            _metadata, _metadata.Layout, _superblock.SizeBytes, liveRecord);
+        Damage = found.State is null ? found.Text : null;
+        if (found.State is not { } state)
+        {
+            return;
+        }
+
+        (LiveProgress claim, bool mustBeVoided) = ReplicaStore.ClaimOf(state, trust, page.Progress());
+        var opened = new OpenedReplica
+        {
+            Superblock = _superblock,
+            State = state,
+            Position = found.Position,
+            Trust = trust,
+            Applied = claim.Applied,
+            OutOfOrder = claim.OutOfOrder,
+            MustBeVoided = mustBeVoided,
+            Findings = found.Findings,
+        };
+        var options = new ReplicaOptions
+        {
+            Volume = _world.Volume,
+            BlockBytes = _world.Options.BlockBytes,
+            MaxOperations = 1024,
+            DrainLimitNs = 10 * LatencyModel.Second,
+            Intents = new IntentPolicyOptions { MaxHotGrains = _world.MaxHotGrains },
+        };
+        IoBuffer record = _record.Slice(0, MetadataRecord.Bytes);
+        Machine = new ReplicaMachine(options, opened, page, boot, record, this, Now);
+        _world.Network.Listen(_node.Index, this);
+        Tick();
+    }
+
+    /// <summary>The process is gone.</summary>
+    public void Close()
+    {
+        Machine = null;
+        _sessions.Clear();
+        _localReads.Clear();
+    }
+
+    /// <summary>The primary of the same process reads from the image.</summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="buffer">Where the bytes go.</param>
+    /// <param name="ended">Hears of the end.</param>
+    public void ReadLocally(long offsetBytes, in IoBuffer buffer, Action<int> ended)
+    {
+        ulong io = LocalReads | ++_lastLocalRead;
+        _localReads.Add(io, ended);
+        Image.Read(io, offsetBytes, buffer);
+    }
+
+    /// <inheritdoc/>
+    public ISessionHandler OnSession(SessionEnd session)
+    {
+        _sessions.Add(++_lastSession, session);
+        return this;
+    }
+
+    /// <inheritdoc/>
+    public void OnOpened(SessionEnd session)
+    {
+    }
+
+    /// <inheritdoc/>
+    public void OnMessage(SessionEnd session, in MessageHead head, in IoBuffer payload)
+    {
+        int number = NumberOf(session);
+        if (Machine is null || number == 0)
+        {
+            _world.Memory.Return(payload);
+            return;
+        }
+
+        Machine.OnMessage(number, head, payload, Now);
+    }
+
+    /// <inheritdoc/>
+    public void OnEnded(SessionEnd session)
+    {
+        int number = NumberOf(session);
+        if (number != 0 && _sessions.Remove(number))
+        {
+            Machine?.OnSessionEnded(number, Now);
+        }
+    }
+
+    void IReplicaEffects.WriteMetadata(long offsetBytes, in IoBuffer record) =>
+        _metadata.Write(offsetBytes, record);
+
+    void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes) =>
+        Image.Write(io, offsetBytes, bytes);
+
+    void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
+        Image.Zero(io, offsetBytes, lengthBytes);
+
+    void IReplicaEffects.ReadImage(ulong io, long offsetBytes, in IoBuffer buffer) =>
+        Image.Read(io, offsetBytes, buffer);
+
+    void IReplicaEffects.SyncImage(ulong io) => Image.Sync(io);
+
+    void IReplicaEffects.GrowImage(ulong io, long sizeBytes) => Image.Grow(io, sizeBytes);
+
+    bool IReplicaEffects.TryRent(int lengthBytes, out IoBuffer buffer) =>
+        _world.Memory.TryRent(lengthBytes, out buffer);
+
+    void IReplicaEffects.Return(in IoBuffer buffer) => _world.Memory.Return(buffer);
+
+    void IReplicaEffects.ReleasePayload(in IoBuffer payload) => _world.Memory.Return(payload);
+
+    void IReplicaEffects.Send<T>(int session, in T message)
+    {
+        if (_sessions.TryGetValue(session, out SessionEnd? end))
+        {
+            end.Send(message);
+        }
+    }
+
+    void IReplicaEffects.Send<T>(int session, in T message, in IoBuffer payload)
+    {
+        if (_sessions.TryGetValue(session, out SessionEnd? end))
+        {
+            end.SendRented(message, payload);
+        }
+        else
+        {
+            _world.Memory.Return(payload);
+        }
+    }
+
+    void IReplicaEffects.Close(int session, CloseReason reason, string text)
+    {
+        _world.Note($"replica {_node.Index} closes {session}: {reason}, {text}");
+        if (_sessions.Remove(session, out SessionEnd? end))
+        {
+            end.Close();
+        }
+    }
+
+    private int NumberOf(SessionEnd session)
+    {
+        foreach ((int number, SessionEnd end) in _sessions)
+        {
+            if (end == session)
+            {
+                return number;
+            }
+        }
+
+        return 0;
+    }
+
+    private void OnImageEnded(ulong io, int result)
+    {
+        if ((io & LocalReads) == 0)
+        {
+            Machine?.OnImageEnded(io, result, Now);
+        }
+        else if (_localReads.Remove(io, out Action<int>? ended))
+        {
+            ended(result);
+        }
+    }
+
+    private void Tick() => _node.After(_world.TickNs, () =>
+    {
+        Machine?.OnTick(Now);
+        Tick();
+    });
+
+    private void Format(RingLayout layout)
+    {
+        var formatter = new Formatter(_metadata, layout, _superblock.SizeBytes, _record);
+        formatter.Run(new BootEntry(_node.BootId, 0));
+    }
+
+    /// <summary>Writes the first records.</summary>
+    private sealed class Formatter(
+        SimulatedMetadata metadata, RingLayout layout, long sizeBytes, MemoryMapping record)
+        : IMetadataLogEffects
+    {
+        private bool _isWriting;
+
+        public void Run(BootEntry boot)
+        {
+            var log = new MetadataLog(
+                new MetadataState(sizeBytes), layout, LogPosition.Empty,
+                record.Slice(0, MetadataRecord.Bytes), this);
+            _ = log.Append(boot, MetadataLog.NoToken);
+            log.Issue();
+            while (_isWriting)
+            {
+                _isWriting = false;
+                log.WriteCompleted(0);
+            }
+        }
+
+        public void WriteDurably(long offsetBytes, in IoBuffer bytes)
+        {
+            metadata.Put(offsetBytes, bytes.Span);
+            _isWriting = true;
+        }
+
+        public void RecordDurable(ulong number)
+        {
+        }
+
+        public void Completed(ulong token)
+        {
+        }
+
+        public void MetadataFailed(int result) => throw new InvalidOperationException("format failed");
+    }
+}
