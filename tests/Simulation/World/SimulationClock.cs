@@ -1,0 +1,123 @@
+namespace Ublk.Tests.Simulation.World;
+
+/// <summary>
+/// The time of the world and what will happen in it. What is due at the same time happens in the order in
+/// which it was asked for. Times are nanoseconds since the beginning of the history.
+/// </summary>
+internal sealed class SimulationClock
+{
+    private Entry[] _heap = new Entry[1024];
+    private long _nextNumber;
+
+    /// <summary>Now.</summary>
+    public long Now { get; private set; }
+
+    /// <summary>What is still to happen.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>
+    /// A number made of everything that happened so far, and when: equal for two runs of one history.
+    /// </summary>
+    public ulong Fingerprint { get; private set; }
+
+    /// <summary>Begins a new history.</summary>
+    public void Reset()
+    {
+        Array.Clear(_heap, 0, Count);
+        Count = 0;
+        Now = 0;
+        _nextNumber = 0;
+        Fingerprint = 0;
+    }
+
+    /// <summary>Something happens at a time.</summary>
+    /// <param name="time">When; not in the past.</param>
+    /// <param name="happening">What.</param>
+    public void At(long time, Action happening)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(time, Now);
+        if (Count == _heap.Length)
+        {
+            Array.Resize(ref _heap, 2 * Count);
+        }
+
+        var entry = new Entry(time, _nextNumber++, happening);
+        int place = Count++;
+        while (place > 0 && entry.IsBefore(_heap[(place - 1) / 2]))
+        {
+            _heap[place] = _heap[(place - 1) / 2];
+            place = (place - 1) / 2;
+        }
+
+        _heap[place] = entry;
+    }
+
+    /// <summary>Something happens later.</summary>
+    /// <param name="delay">After so many nanoseconds, 0 or more.</param>
+    /// <param name="happening">What.</param>
+    public void After(long delay, Action happening) => At(Now + delay, happening);
+
+    /// <summary>The next thing happens; false when nothing is left.</summary>
+    public bool Step()
+    {
+        if (Count == 0)
+        {
+            return false;
+        }
+
+        Entry next = Take();
+        Now = next.Time;
+        Fingerprint = (Fingerprint ^ (ulong)next.Time ^ ((ulong)next.Number << 40)) * 0x100_0000_01b3 + 1;
+        next.Happening();
+        return true;
+    }
+
+    /// <summary>Everything up to a time happens, and then it is that time.</summary>
+    /// <param name="time">The time.</param>
+    public void RunUntil(long time)
+    {
+        while (Count > 0 && _heap[0].Time <= time)
+        {
+            Step();
+        }
+
+        Now = Math.Max(Now, time);
+    }
+
+    private Entry Take()
+    {
+        Entry first = _heap[0];
+        Entry moved = _heap[--Count];
+        _heap[Count] = default;
+        int place = 0;
+        while (2 * place + 1 < Count)
+        {
+            int child = 2 * place + 1;
+            if (child + 1 < Count && _heap[child + 1].IsBefore(_heap[child]))
+            {
+                child++;
+            }
+
+            if (!_heap[child].IsBefore(moved))
+            {
+                break;
+            }
+
+            _heap[place] = _heap[child];
+            place = child;
+        }
+
+        if (Count > 0)
+        {
+            _heap[place] = moved;
+        }
+
+        return first;
+    }
+
+    private readonly record struct Entry(long Time, long Number, Action Happening)
+    {
+        public bool IsBefore(in Entry other) =>
+            Time != other.Time ? Time < other.Time : Number < other.Number;
+    }
+}
