@@ -46,7 +46,7 @@ internal sealed class ReplicaClaim
     public bool IsVoid => (Flags & (ReplicaFlags.Voided | ReplicaFlags.Failed)) != ReplicaFlags.None;
 
     /// <summary>Whether it can take part in an epoch.</summary>
-    public bool IsUsable => (Flags & (ReplicaFlags.Failed | ReplicaFlags.Learner)) == ReplicaFlags.None;
+    public bool IsUsable => (Flags & ReplicaFlags.Learner) == ReplicaFlags.None;
 
     public ReadOnlySpan<HistoryPoint> History => _history;
 

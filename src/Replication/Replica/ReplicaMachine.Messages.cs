@@ -128,9 +128,9 @@ public sealed partial class ReplicaMachine
         {
             End(peer.Session, CloseReason.ProtocolError, "a promise for another writer than the session's");
         }
-        else if (_start.Stage == StartStage.Recording)
+        else if (_start.Stage == StartStage.Recording || _context.IsFailed)
         {
-            _promises.Refuse(peer.Session, wanted.Epoch, ClaimAnswer.Failed); // Ask again in a moment.
+            _promises.Refuse(peer.Session, wanted.Epoch, ClaimAnswer.Failed); // Ask again later.
         }
         else if (_promises.TryPromise(peer.Session, wanted))
         {

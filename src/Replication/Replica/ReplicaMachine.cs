@@ -63,7 +63,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         var order = new RangeOrder(options.MaxOperations + Pieces);
         _flushes = new ReplicaFlushes(_context, _progress);
         _promises = new ReplicaPromises(_context);
-        _resync = new ReplicaResync(_context, _flushes, _promises, order, Pieces)
+        _resync = new ReplicaResync(_context, _flushes, _policy, order, Pieces)
         {
             WakeBehind = slot => _writes!.WakeBehind(slot),
         };
@@ -97,6 +97,9 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
 
     /// <summary>Whether the metadata failed: the replica says nothing any more.</summary>
     public bool IsDead => _isDead;
+
+    /// <summary>Whether bringing data to stable media failed: only a new process may try again.</summary>
+    public bool HasFailed => _context.IsFailed;
 
     /// <summary>Whether nothing is under way.</summary>
     public bool IsIdle => _writes.Count == 0 && _copies.Count == 0 && !_flushes.IsBusy && _reads.IsIdle &&

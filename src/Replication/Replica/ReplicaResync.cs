@@ -8,8 +8,9 @@ namespace Ublk.Replication.Replica;
 
 /// <summary>
 /// Missing regions become whole again while the stream goes on: what the primary pushes is laid underneath
-/// operations that came since the region was compared, and the region leaves the missing ones when D and C
-/// both reach what was issued in it at the source (replication design, section 7 and rules 5, 19).
+/// operations that came since the region was compared. The region leaves the missing ones when D reaches what
+/// was issued in it at the source; it then has intents until C reaches that too (replication design, section 7
+/// and rules 5, 19).
 /// </summary>
 internal sealed class ReplicaResync
 {
@@ -18,7 +19,7 @@ internal sealed class ReplicaResync
 
     private readonly ReplicaContext _context;
     private readonly ReplicaFlushes _flushes;
-    private readonly ReplicaPromises _promises;
+    private readonly IntentPolicy _policy;
     private readonly RangeOrder _order;
     private readonly List<TrackedRegion> _tracked = [];
     private readonly List<LeavingRegion> _leaving = [];
@@ -28,15 +29,15 @@ internal sealed class ReplicaResync
     /// <summary>Nothing is copied.</summary>
     /// <param name="context">The replica.</param>
     /// <param name="flushes">Brings what was copied to stable media.</param>
-    /// <param name="promises">Knows C.</param>
+    /// <param name="policy">Decides about intents.</param>
     /// <param name="order">Orders what touches the image; pieces have its last places.</param>
     /// <param name="pieces">Pieces at once.</param>
     public ReplicaResync(
-        ReplicaContext context, ReplicaFlushes flushes, ReplicaPromises promises, RangeOrder order, int pieces)
+        ReplicaContext context, ReplicaFlushes flushes, IntentPolicy policy, RangeOrder order, int pieces)
     {
         _context = context;
         _flushes = flushes;
-        _promises = promises;
+        _policy = policy;
         _order = order;
         _pieces = new Piece[pieces];
         _firstSlot = context.Options.MaxOperations;
@@ -142,14 +143,14 @@ internal sealed class ReplicaResync
         _flushes.WantAnyway();
     }
 
-    /// <summary>D or C may have risen: regions leave.</summary>
+    /// <summary>D may have risen: regions leave.</summary>
     public void Step()
     {
-        ulong bound = Math.Min(_context.Durable, _promises.Committed);
         for (int i = 0; i < _leaving.Count; i++)
         {
             LeavingRegion leaving = _leaving[i];
-            if (leaving.IsRecorded || leaving.Done.Issued.Value > bound || _flushes.Ended < leaving.Flush)
+            bool isDurable = leaving.Done.Issued.Value <= _context.Durable && _flushes.Ended >= leaving.Flush;
+            if (leaving.IsRecorded || !isDurable)
             {
                 continue;
             }
@@ -182,11 +183,12 @@ internal sealed class ReplicaResync
         _ = _leaving.RemoveAll(leaving => !leaving.IsRecorded);
     }
 
+    // What was copied may hold operations that are not durable on W: it needs intents like any of them.
     private bool TryRecord(in RegionDone done)
     {
         int region = (int)done.Region;
         const int Bytes = 128;
-        if (_context.Log.BeginBatch(Bytes) != AppendResult.Queued)
+        if (!TryMark(region) || _context.Log.BeginBatch(Bytes) != AppendResult.Queued)
         {
             return false;
         }
@@ -198,6 +200,27 @@ internal sealed class ReplicaResync
         _context.Log.AddToBatch(new RegionVersionRunEntry((uint)region, 1, version));
         _context.Log.AddToBatch(new MissingRemoveEntry((uint)region, 1));
         _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Whole, (ulong)region));
+        return true;
+    }
+
+    // The mark comes before the batch in the ring, so nobody has to wait for it.
+    private bool TryMark(int region)
+    {
+        long offset = (long)region * StoreFormat.RegionBytes;
+        long length = Math.Min(StoreFormat.RegionBytes, _context.State.SizeBytes - offset);
+        IntentNeed need = _policy.Prepare(offset, length, isForced: true);
+        if (need.Step != IntentStep.Mark)
+        {
+            return true;
+        }
+
+        var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
+        if (_context.Log.Append(entry, ReplicaContext.Name(ReplicaIo.Mark, need.Ticket)) != AppendResult.Queued)
+        {
+            return false;
+        }
+
+        _policy.Confirm(need);
         return true;
     }
 

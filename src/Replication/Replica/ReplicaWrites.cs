@@ -318,7 +318,9 @@ internal sealed class ReplicaWrites
 
     private bool TryPrepare(ref ReplicaOperation operation)
     {
-        IntentNeed need = Policy.Prepare(operation.OffsetBytes, operation.LengthBytes);
+        // What all later operations wait for to be durable may not wait for them to become cold.
+        bool isOldest = operation.Sequence == _progress.Applied + 1;
+        IntentNeed need = Policy.Prepare(operation.OffsetBytes, operation.LengthBytes, isOldest);
         if (need.Step == IntentStep.Full)
         {
             return false;

@@ -38,11 +38,12 @@ public sealed class VolumeMachine
         _local = local;
         _requests = new HostRequests(options.MaxRequests, effects);
         _replicas = new ReplicaTable(configuration);
-        _writes = new VolumeWrites(options, _requests, _replicas, firstSequence, local, effects)
+        var reading = new RangeIndex(options.MaxRequests);
+        _writes = new VolumeWrites(options, _requests, _replicas, firstSequence, reading, local, effects)
         {
             OnAcknowledged = first => _reads!.WakeChain(first, _now),
         };
-        _reads = new VolumeReads(_requests, _writes, _replicas, options.MaxRequests, local, effects);
+        _reads = new VolumeReads(_requests, _writes, _replicas, options.MaxRequests, reading, local, effects);
     }
 
     /// <summary>Where the volume is in its life.</summary>
@@ -230,6 +231,7 @@ public sealed class VolumeMachine
     {
         _now = now;
         _reads.OnEnded(read, source, status, Stage == VolumeStage.Fenced, now);
+        _writes.Pump(); // A write on its range may have waited for it.
         Settle();
     }
 

@@ -4,8 +4,8 @@ namespace Ublk.Replication.State;
 
 /// <summary>
 /// Reads of the host. A byte is shown only when no later recovery can find an older one: no operation on
-/// its range is without its quorum, and the lease runs, both when the source is asked and when it has
-/// answered (replication design, section 4.5 and rules 12 and 13).
+/// its range is without its quorum when the source is asked, none begins before it has answered, and then
+/// the lease still runs (replication design, section 4.5 and rules 12 and 13).
 /// </summary>
 internal sealed class VolumeReads
 {
@@ -14,6 +14,7 @@ internal sealed class VolumeReads
     private readonly ReplicaTable _replicas;
     private readonly IVolumeEffects _effects;
     private readonly Queue<ulong> _waiting;
+    private readonly RangeIndex _reading;
     private readonly int _local;
 
     /// <summary>No reads yet.</summary>
@@ -21,17 +22,19 @@ internal sealed class VolumeReads
     /// <param name="writes">Knows which ranges are without their quorum.</param>
     /// <param name="replicas">Knows the lease.</param>
     /// <param name="capacity">Most requests at once.</param>
+    /// <param name="reading">Ranges that are being read.</param>
     /// <param name="local">Place of the local replica; −1 without one.</param>
     /// <param name="effects">The surroundings.</param>
     public VolumeReads(
-        HostRequests requests, VolumeWrites writes, ReplicaTable replicas, int capacity, int local,
-        IVolumeEffects effects)
+        HostRequests requests, VolumeWrites writes, ReplicaTable replicas, int capacity, RangeIndex reading,
+        int local, IVolumeEffects effects)
     {
         _requests = requests;
         _writes = writes;
         _replicas = replicas;
         _effects = effects;
         _local = local;
+        _reading = reading;
         _waiting = new Queue<ulong>(capacity);
     }
 
@@ -46,7 +49,7 @@ internal sealed class VolumeReads
         }
 
         ref HostRequest request = ref _requests[slot];
-        if (_writes.TryWaitForQuorum(id, ref request))
+        if (!request.HasBytes && _writes.TryWaitForQuorum(id, ref request))
         {
             return;
         }
@@ -110,6 +113,7 @@ internal sealed class VolumeReads
 
         ref HostRequest request = ref _requests[slot];
         request.IsReading = false;
+        _reading.Remove(slot);
         if (isOver || request.IsOverdue)
         {
             _requests.Answer(slot, isOver ? BlockStatus.Gone : BlockStatus.TimedOut);
@@ -136,6 +140,7 @@ internal sealed class VolumeReads
         if (source >= 0)
         {
             request.IsReading = true;
+            _reading.Add(slot, 0, read.OffsetBytes, read.LengthBytes);
             if (isLocal)
             {
                 _effects.ReadLocally(id, read.OffsetBytes, read.Buffer);

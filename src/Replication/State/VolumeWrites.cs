@@ -13,6 +13,7 @@ internal sealed class VolumeWrites
     private readonly ReplicaTable _replicas;
     private readonly IVolumeEffects _effects;
     private readonly RangeIndex _open;
+    private readonly RangeIndex _reading;
     private readonly Queue<ulong> _held;
     private readonly Queue<ulong> _flushes;
     private readonly ReplicaLag[] _lags = new ReplicaLag[ReplicaMask.Places];
@@ -23,17 +24,19 @@ internal sealed class VolumeWrites
     /// <param name="requests">The host's requests.</param>
     /// <param name="replicas">What is known of the replicas.</param>
     /// <param name="firstSequence">First sequence of the epoch.</param>
+    /// <param name="reading">Ranges that are being read: no operation on one begins.</param>
     /// <param name="local">Place of the local replica; −1 without one.</param>
     /// <param name="effects">The surroundings.</param>
     public VolumeWrites(
-        VolumeOptions options, HostRequests requests, ReplicaTable replicas, ulong firstSequence, int local,
-        IVolumeEffects effects)
+        VolumeOptions options, HostRequests requests, ReplicaTable replicas, ulong firstSequence,
+        RangeIndex reading, int local, IVolumeEffects effects)
     {
         _options = options;
         _requests = requests;
         _replicas = replicas;
         _effects = effects;
         _local = local;
+        _reading = reading;
         Window = new WriteWindow(firstSequence, options.WindowOperations, options.WindowBytes);
         _open = new RangeIndex(options.WindowOperations);
         _held = new Queue<ulong>(options.MaxRequests);
@@ -306,7 +309,9 @@ internal sealed class VolumeWrites
     {
         ref HostRequest request = ref _requests[slot];
         int payload = request.OwnsPayload ? (int)request.Request.LengthBytes : 0;
-        if (!_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
+        bool isRead = _reading.TryFindOverlap(
+            request.Request.OffsetBytes, request.Request.LengthBytes, ulong.MaxValue, out _);
+        if (isRead || !_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
         {
             return false;
         }

@@ -1,4 +1,3 @@
-using Ublk.Tests.Simulation.Judge;
 using Ublk.Uring;
 using Ublk.Wire.Blocks;
 
@@ -43,13 +42,10 @@ internal sealed class HostClient : IBlockCompletion
             return;
         }
 
+        // Buffers of reads may still be filled: they are not used again in this history.
         foreach (HostCall call in _calls.Values.OrderBy(call => call.Number))
         {
             _world.Checker.Abandon(_world.Clock.Now, call.Number);
-            if (call.Operation == BlockOperation.Read)
-            {
-                _world.Memory.Return(call.Buffer);
-            }
         }
 
         _calls.Clear();
@@ -62,7 +58,7 @@ internal sealed class HostClient : IBlockCompletion
     {
         bool hasBytes = operation is BlockOperation.Read or BlockOperation.Write;
         IoBuffer buffer = hasBytes ? _world.Memory.Rent(count * _world.Options.BlockBytes) : default;
-        Submit(new HostWish { Operation = operation, Block = block, Count = count }, buffer);
+        Submit(new HostWish(operation, IsDurable: false, block, count, PauseNs: 0), buffer);
     }
 
     /// <inheritdoc/>
@@ -117,15 +113,11 @@ internal sealed class HostClient : IBlockCompletion
             _world.Clock.Now, wish.Operation, wish.IsDurable, wish.Block, wish.Count,
             buffer.LengthBytes > 0 ? buffer.Span : []);
         _calls.Add((ulong)number, new HostCall(number, wish.Operation, buffer));
-        _writer!.Submit(new BlockRequest
-        {
-            Token = (ulong)number,
-            Operation = wish.Operation,
-            Flags = wish.IsDurable ? BlockRequestFlags.ForceUnitAccess : BlockRequestFlags.None,
-            OffsetBytes = (long)wish.Block * _world.Options.BlockBytes,
-            LengthBytes = (long)wish.Count * _world.Options.BlockBytes,
-            Buffer = buffer,
-        }, this);
+        int blockBytes = _world.Options.BlockBytes;
+        var request = new BlockRequest(
+            wish.Operation, wish.IsDurable ? BlockRequestFlags.ForceUnitAccess : BlockRequestFlags.None,
+            (long)wish.Block * blockBytes, (long)wish.Count * blockBytes, buffer, (ulong)number);
+        _writer!.Submit(request, this);
     }
 
     private sealed record HostCall(int Number, BlockOperation Operation, IoBuffer Buffer);

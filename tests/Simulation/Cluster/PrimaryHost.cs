@@ -68,7 +68,7 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         IsOver = true;
         foreach (SessionEnd? session in _sessions)
         {
-            session?.Close();
+            CloseOpen(session);
         }
 
         Array.Clear(_sessions);
@@ -81,6 +81,10 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         if (!IsOver && place >= 0)
         {
             Machine.OnSession(place, Now);
+        }
+        else
+        {
+            session.Close();
         }
     }
 
@@ -123,7 +127,7 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         SessionEnd? session = _sessions[replica];
         if (session is not null)
         {
-            session.Close();
+            CloseOpen(session);
             _node.Post(() =>
             {
                 if (!IsOver && _sessions[replica] == session)
@@ -156,6 +160,15 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     {
         _world.Note($"primary {Options.Epoch} on {_node.Index}: {stage}");
         _node.Post(() => _world.OnStageChanged(this));
+    }
+
+    // One that is still being opened is closed when it is there.
+    private static void CloseOpen(SessionEnd? session)
+    {
+        if (session?.Peer is not null)
+        {
+            session.Close();
+        }
     }
 
     private void Lose(int place)

@@ -47,6 +47,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         Image = new SimulatedImage(
             node, world.Clock, world.Pools, world.Random.Fork(), world.Options.VolumeBytes)
         {
+            AtomicBytes = world.Options.BlockBytes,
             Faults = world.Options.Image,
             Latency = world.Options.Disk,
             SyncLatency = world.Options.Sync,
@@ -114,6 +115,13 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         Machine = new ReplicaMachine(options, opened, page, boot, record, this, Now);
         _world.Network.Listen(_node.Index, this);
         Tick();
+    }
+
+    /// <summary>From now on its disk is well.</summary>
+    public void HasNoFaults()
+    {
+        Image.Faults = ImageFaults.None;
+        _metadata.WriteErrorPermille = 0;
     }
 
     /// <summary>The process is gone.</summary>

@@ -68,7 +68,7 @@ internal sealed class SimulatedNetwork
         _isCut[Way(from, to)] = false;
         foreach (SessionEnd end in _ends.ToArray())
         {
-            if (end.Node.Index == from && end.Peer.Node.Index == to)
+            if (end.Node.Index == from && end.Peer?.Node.Index == to)
             {
                 end.Resume();
             }

@@ -9,7 +9,7 @@ internal enum Survival
     Everything,
     /// <summary>Of every page, one of its versions.</summary>
     AnyOfEachPage,
-    /// <summary>Of every sector of 512 bytes, one of its versions.</summary>
+    /// <summary>Of every unit that is written whole, one of its versions.</summary>
     AnyOfEachSector,
 }
 
@@ -27,6 +27,9 @@ internal sealed class ImagePages(PagePool pool)
     private readonly Stack<Versions> _freeVersions = new();
     private byte[]?[] _visible = [];
     private Versions?[] _versions = [];
+
+    /// <summary>What is written as a whole or not at all, in bytes; a sector unless it is known.</summary>
+    public int AtomicBytes { get; set; } = SectorBytes;
 
     /// <summary>The number of the last change.</summary>
     public long LastChange { get; private set; }
@@ -50,6 +53,7 @@ internal sealed class ImagePages(PagePool pool)
         }
 
         Array.Clear(_visible);
+        AtomicBytes = SectorBytes;
         LastChange = 0;
         Grow(sizeBytes);
     }
@@ -239,12 +243,12 @@ internal sealed class ImagePages(PagePool pool)
     private byte[] Mix(List<Version> list, SimulationRandom random)
     {
         byte[] mixed = pool.Rent();
-        for (int at = 0; at < PagePool.PageBytes; at += SectorBytes)
+        for (int at = 0; at < PagePool.PageBytes; at += AtomicBytes)
         {
-            Span<byte> sector = mixed.AsSpan(at, SectorBytes);
+            Span<byte> sector = mixed.AsSpan(at, AtomicBytes);
             if (list[random.Below(list.Count)].Content is { } content)
             {
-                content.AsSpan(at, SectorBytes).CopyTo(sector);
+                content.AsSpan(at, AtomicBytes).CopyTo(sector);
             }
             else
             {

@@ -51,6 +51,13 @@ internal sealed class SimulatedImage : INodeWatcher
     /// <summary>How long a sync takes.</summary>
     public LatencyModel SyncLatency { get; set; } = LatencyModel.Disk;
 
+    /// <summary>What the disk writes as a whole or not at all, in bytes.</summary>
+    public int AtomicBytes
+    {
+        get => _pages.AtomicBytes;
+        init => _pages.AtomicBytes = value;
+    }
+
     /// <summary>Size in bytes.</summary>
     public long SizeBytes { get; private set; }
 
@@ -290,13 +297,13 @@ internal sealed class SimulatedImage : INodeWatcher
 
     private void LandTorn(ImageOperation operation)
     {
-        for (long at = 0; at < operation.LengthBytes; at += SectorBytes)
+        for (long at = 0; at < operation.LengthBytes; at += AtomicBytes)
         {
             if (_random.Chance(500))
             {
                 ReadOnlySpan<byte> bytes = operation.Bytes;
-                _pages.Write(operation.OffsetBytes + at, SectorBytes,
-                    bytes.IsEmpty ? bytes : bytes.Slice((int)at, SectorBytes));
+                _pages.Write(operation.OffsetBytes + at, AtomicBytes,
+                    bytes.IsEmpty ? bytes : bytes.Slice((int)at, AtomicBytes));
             }
         }
     }

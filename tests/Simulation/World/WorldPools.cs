@@ -15,7 +15,9 @@ internal sealed class WorldPools : IDisposable
     private readonly List<ImagePages> _images = [];
     private readonly List<MemoryMapping> _livePages = [];
     private int _imagesInUse;
+    private readonly List<MemoryMapping> _records = [];
     private int _livePagesInUse;
+    private int _recordsInUse;
 
     /// <summary>Memory for payload.</summary>
     public SimulatedMemory Memory { get; } = new(MemoryBytes);
@@ -33,6 +35,7 @@ internal sealed class WorldPools : IDisposable
 
         _imagesInUse = 0;
         _livePagesInUse = 0;
+        _recordsInUse = 0;
         Memory.Reset();
         Clock.Reset();
     }
@@ -64,10 +67,22 @@ internal sealed class WorldPools : IDisposable
         return mapping;
     }
 
+    /// <summary>Memory for one record of metadata, with anything in it.</summary>
+    public MemoryMapping RentRecord()
+    {
+        if (_recordsInUse == _records.Count)
+        {
+            _records.Add(MemoryMapping.Allocate(MetadataRecord.Bytes));
+        }
+
+        return _records[_recordsInUse++];
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
         Memory.Dispose();
         _livePages.ForEach(page => page.Dispose());
+        _records.ForEach(record => record.Dispose());
     }
 }

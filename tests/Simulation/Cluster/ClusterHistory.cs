@@ -1,0 +1,506 @@
+using Ublk.Replication.Primary;
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Tests.Simulation.Judge;
+using Ublk.Tests.Simulation.Network;
+using Ublk.Tests.Simulation.World;
+using Ublk.Wire.Blocks;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <summary>
+/// A history of a replicated volume: its host works while hosts, disks and the network fail; then the faults
+/// stop, and everything has to come to an end: every request answered, every replica in sync, all images the
+/// same, and nothing shown that the promises forbid.
+/// </summary>
+internal sealed class ClusterHistory
+{
+    private const long FaultsLimitNs = 60 * LatencyModel.Second;
+    private const long EndLimitNs = 600 * LatencyModel.Second;
+
+    private static readonly FaultKind[] s_kinds =
+    [
+        FaultKind.KillProcess, FaultKind.LosePower, FaultKind.LosePowerEverywhere, FaultKind.KillEverywhere,
+        FaultKind.Freeze, FaultKind.Cut, FaultKind.Isolate, FaultKind.ResetSession, FaultKind.SwitchWriter,
+        FaultKind.TwoCandidates, FaultKind.ForgetCommand,
+    ];
+
+    private readonly ClusterWorld _world;
+    private readonly SimulationOptions _options;
+    private readonly SimulationRandom _random;
+    private readonly SimulatedNode[] _nodes;
+    private readonly ReplicaHost[] _replicas;
+    private readonly List<PrimaryHost> _primaries = [];
+    private readonly HostClient _client;
+    private readonly ReplicaMember[] _members;
+    private PrimaryHost? _writer;
+    private ReplicaMask _inSync;
+    private ulong _epoch;
+    private ulong _nonce;
+    private int _wanted;
+    private bool _isCalm;
+
+    private ClusterHistory(ClusterWorld world)
+    {
+        _world = world;
+        _options = world.Options;
+        _random = world.Random.Fork();
+        _nodes = new SimulatedNode[_options.Nodes];
+        _replicas = new ReplicaHost[_options.Replicas];
+        _members = new ReplicaMember[_options.Replicas];
+        for (int i = 0; i < _nodes.Length; i++)
+        {
+            _nodes[i] = new SimulatedNode(i, world.Clock, _random.Fork());
+            _nodes[i].Clock.DriftPerMillion =
+                _random.Between(-_options.MaxDriftPerMillion, _options.MaxDriftPerMillion);
+        }
+
+        for (int i = 0; i < _replicas.Length; i++)
+        {
+            _members[i] = new ReplicaMember(new ReplicaId((uint)i + 1), new Incarnation((UInt128)(100 + i)));
+            _replicas[i] = new ReplicaHost(world, _nodes[i], _members[i]);
+        }
+
+        world.Network = new SimulatedNetwork(_nodes, world.Clock, world.Memory, _random.Fork())
+        {
+            Faults = _options.Network,
+        };
+        world.OnStageChanged = OnStageChanged;
+        world.OnPrimaryEvent = OnPrimaryEvent;
+        _client = new HostClient(world);
+    }
+
+    private ReplicaMask Everybody => ReplicaMask.First(_replicas.Length);
+
+    /// <summary>Runs a history.</summary>
+    /// <param name="seed">Which.</param>
+    /// <param name="pools">Memory.</param>
+    /// <returns>Equal for two runs of one seed.</returns>
+    /// <exception cref="HistoryException">A promise was broken.</exception>
+    public static ulong Run(ulong seed, WorldPools pools) =>
+        Run(SimulationOptions.Draw(seed).WithOnly(s_kinds), pools);
+
+    /// <summary>Runs a history in a given world.</summary>
+    /// <param name="options">The world.</param>
+    /// <param name="pools">Memory.</param>
+    public static ulong Run(SimulationOptions options, WorldPools pools)
+    {
+        pools.Reset();
+        var world = new ClusterWorld(options, pools);
+        try
+        {
+            new ClusterHistory(world).Run();
+            return pools.Clock.Fingerprint;
+        }
+        catch (Exception failure)
+        {
+            throw new HistoryException($"{failure.Message}\n{world.Story()}", failure);
+        }
+    }
+
+    private void Run()
+    {
+        foreach (ReplicaHost replica in _replicas)
+        {
+            replica.Open();
+        }
+
+        Want(0);
+        PlanFault();
+        RunUntil(() => _client.IsDone, FaultsLimitNs, mustCome: false);
+        Calm();
+        RunUntil(() => _client.IsDone && IsWhole, EndLimitNs, mustCome: true);
+        LookAtEverything();
+        RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
+        CompareImages();
+        _world.Checker.Judge();
+    }
+
+    private bool IsWhole => _writer?.Machine.Volume is { Stage: VolumeStage.Serving } volume &&
+        volume.Replicas.Counting.HasAll(Everybody);
+
+    private bool IsQuiet => IsWhole && _writer!.Machine.Volume!.Window.Count == 0;
+
+    private void RunUntil(Func<bool> isOver, long limitNs, bool mustCome)
+    {
+        long end = _world.Clock.Now + limitNs;
+        while (!isOver())
+        {
+            if (_world.Clock.Now > end || !_world.Clock.Step())
+            {
+                if (mustCome)
+                {
+                    throw new HistoryException($"it does not come to an end: {Describe()}");
+                }
+
+                return;
+            }
+        }
+    }
+
+    // An epoch from the metadata of the cluster, which may have forgotten that it gave it out.
+    private void Want(long delay)
+    {
+        int wish = ++_wanted;
+        _world.Clock.After(delay, () =>
+        {
+            if (wish == _wanted)
+            {
+                StartWriter(_random.Below(_nodes.Length), ++_epoch);
+            }
+        });
+    }
+
+    private void StartWriter(int index, ulong epoch)
+    {
+        SimulatedNode node = _nodes[index];
+        if (!node.IsRunning || index < _replicas.Length && _replicas[index].Machine is null)
+        {
+            Want(_random.Below(LatencyModel.Second));
+            return;
+        }
+
+        foreach (PrimaryHost other in _primaries.FindAll(one => one.Node == node))
+        {
+            Retire(other);
+        }
+
+        _world.Note($"node {index} wants epoch {epoch}");
+        var rule = new QuorumRule(_options.Replicas, _options.WriteQuorum);
+        _primaries.Add(new PrimaryHost(_world, node, new PrimaryOptions
+        {
+            Volume = _world.Volume,
+            Epoch = new Epoch(epoch),
+            Writer = new Writer(new NodeId((uint)index + 1), ++_nonce),
+            Configuration = new VolumeConfiguration(1, new ReplicaGroup(Everybody, rule)),
+            Members = _members,
+            Local = index < _replicas.Length ? index : -1,
+            SizeBytes = _options.VolumeBytes,
+            BlockBytes = _options.BlockBytes,
+            LeaseMs = _options.LeaseMs,
+            Serving = new VolumeOptions
+            {
+                WindowOperations = _options.WindowOperations,
+                WindowBytes = _options.WindowBytes,
+                AcknowledgesDurable = _options.AcknowledgesDurable,
+                HeartbeatInterval = _options.LeaseMs * LatencyModel.Millisecond / 5,
+                IdleFlushInterval = _random.Between(20, 1000) * LatencyModel.Millisecond,
+            },
+        }, index < _replicas.Length ? _replicas[index] : null));
+        Hurry(wish: _wanted);
+    }
+
+    // Whoever does not get the volume in time is not waited for.
+    private void Hurry(int wish) => _world.Clock.After(20 * LatencyModel.Second, () =>
+    {
+        if (wish == _wanted && _writer is null)
+        {
+            Want(0);
+        }
+    });
+
+    private void Retire(PrimaryHost primary)
+    {
+        primary.Close();
+        _ = _primaries.Remove(primary);
+        if (_writer == primary)
+        {
+            _writer = null;
+            _client.Use(null);
+        }
+    }
+
+    private void OnStageChanged(PrimaryHost primary)
+    {
+        if (primary.IsOver)
+        {
+            return;
+        }
+
+        switch (primary.Machine.Stage)
+        {
+            case PrimaryStage.Serving:
+                _writer = primary;
+                _inSync = default;
+                _world.Checker.Recovered();
+                _client.Use(primary);
+                OnPrimaryEvent(primary);
+                break;
+            case PrimaryStage.Failed or PrimaryStage.Ended:
+                bool wasWriter = _writer == primary;
+                _epoch = Math.Max(_epoch, primary.Machine.HigherEpoch.Value);
+                Retire(primary);
+                if (wasWriter || _writer is null)
+                {
+                    Want(_random.Below(LatencyModel.Second));
+                }
+
+                break;
+            default:
+                break;
+        }
+    }
+
+    private void OnPrimaryEvent(PrimaryHost primary)
+    {
+        if (primary != _writer || primary.Machine.Volume is not { } volume)
+        {
+            return;
+        }
+
+        for (int place = 0; place < _replicas.Length; place++)
+        {
+            if (volume.Replicas.Counting.Has(place) && !_inSync.Has(place))
+            {
+                _world.Checker.InSync(place);
+            }
+        }
+
+        _inSync = volume.Replicas.Counting;
+    }
+
+    private void PlanFault() => _world.Clock.After(_random.Below(_options.MaxFaultPauseNs), () =>
+    {
+        if (!_isCalm)
+        {
+            if (_options.HasFaults)
+            {
+                Disturb(_options.NextFault(_random));
+            }
+
+            RestartDead();
+            PlanFault();
+        }
+    });
+
+    private void Disturb(FaultKind kind)
+    {
+        int node = _random.Below(_nodes.Length);
+        int other = _random.Below(_nodes.Length);
+        _world.Note($"fault: {kind} {node} {other}");
+        switch (kind)
+        {
+            case FaultKind.KillProcess:
+                Stop(node, losesPower: false);
+                break;
+            case FaultKind.LosePower:
+                Stop(node, losesPower: true);
+                break;
+            case FaultKind.KillEverywhere or FaultKind.LosePowerEverywhere:
+                for (int i = 0; i < _nodes.Length; i++)
+                {
+                    Stop(i, kind == FaultKind.LosePowerEverywhere);
+                }
+
+                break;
+            case FaultKind.Freeze:
+                _nodes[node].Freeze();
+                Later(_nodes[node].Thaw);
+                break;
+            case FaultKind.Cut:
+                _world.Network.Cut(node, other);
+                Later(() => _world.Network.Heal(node, other));
+                break;
+            case FaultKind.Isolate:
+                Isolate(node);
+                break;
+            case FaultKind.ResetSession:
+                _world.Network.ResetBetween(node, other);
+                break;
+            case FaultKind.SwitchWriter:
+                _writer?.Release();
+                Want(_random.Below(LatencyModel.Second));
+                break;
+            case FaultKind.TwoCandidates:
+                ulong epoch = ++_epoch;
+                StartWriter(node, epoch);
+                StartWriter(other, _random.Chance(500) ? epoch : ++_epoch);
+                break;
+            case FaultKind.ForgetCommand:
+                _epoch = Math.Max(1, _epoch - 1);
+                break;
+            default:
+                break;
+        }
+    }
+
+    private void Isolate(int node)
+    {
+        for (int i = 0; i < _nodes.Length; i++)
+        {
+            int other = i;
+            _world.Network.Cut(node, other);
+            _world.Network.Cut(other, node);
+            Later(() =>
+            {
+                _world.Network.Heal(node, other);
+                _world.Network.Heal(other, node);
+            });
+        }
+    }
+
+    private void Later(Action mend) => _world.Clock.After(_random.Below(5 * LatencyModel.Second), mend);
+
+    private void Stop(int index, bool losesPower)
+    {
+        SimulatedNode node = _nodes[index];
+        if (!node.IsRunning && !losesPower || !node.IsPowered)
+        {
+            return;
+        }
+
+        if (losesPower)
+        {
+            node.LosePower();
+            if (index < _replicas.Length)
+            {
+                _world.Checker.Lost(index);
+            }
+        }
+        else
+        {
+            node.Kill();
+        }
+
+        foreach (PrimaryHost primary in _primaries.FindAll(one => one.Node == node))
+        {
+            bool wasWriter = primary == _writer;
+            Retire(primary);
+            if (wasWriter)
+            {
+                Want(_random.Below(5 * LatencyModel.Second));
+            }
+        }
+
+        if (index < _replicas.Length)
+        {
+            _replicas[index].Close();
+        }
+
+        _world.Clock.After(_random.Below(3 * LatencyModel.Second), () => Start(index));
+    }
+
+    private void Start(int index)
+    {
+        SimulatedNode node = _nodes[index];
+        if (node.IsRunning)
+        {
+            return;
+        }
+
+        if (index >= _replicas.Length)
+        {
+            node.Start();
+            return;
+        }
+
+        _replicas[index].Image.WhenUnlocked(() =>
+        {
+            if (!node.IsRunning)
+            {
+                node.Start();
+                _replicas[index].Open();
+                if (_replicas[index].Damage is { } damage)
+                {
+                    throw new HistoryException($"replica {index} is damaged: {damage}");
+                }
+            }
+        });
+    }
+
+    // What an operator, or the service manager, does with a replica whose disk has failed.
+    private void RestartDead()
+    {
+        for (int i = 0; i < _replicas.Length; i++)
+        {
+            if (_replicas[i].Machine is { } machine && (machine.IsDead || machine.HasFailed))
+            {
+                Stop(i, losesPower: false);
+            }
+        }
+    }
+
+    private void Calm()
+    {
+        _isCalm = true;
+        _world.Note("calm");
+        _world.Network.Faults = NetworkFaults.None with { TimeoutNs = LatencyModel.Second };
+        _world.Network.HealAll();
+        for (int i = 0; i < _nodes.Length; i++)
+        {
+            _nodes[i].Thaw();
+            Start(i);
+        }
+
+        foreach (ReplicaHost replica in _replicas)
+        {
+            replica.HasNoFaults();
+        }
+
+        RestartDead();
+        Watch();
+    }
+
+    // There is always a next attempt while nobody serves.
+    private void Watch() => _world.Clock.After(5 * LatencyModel.Second, () =>
+    {
+        _world.Network.HealAll();
+        RestartDead();
+        if (_writer is null && _primaries.Count == 0)
+        {
+            Want(0);
+        }
+
+        Watch();
+    });
+
+    private void LookAtEverything()
+    {
+        int step = Math.Max(1, (256 << 10) / _options.BlockBytes);
+        for (int block = 0; block < _world.Checker.Blocks; block += step)
+        {
+            _client.Submit(BlockOperation.Read, block, Math.Min(step, _world.Checker.Blocks - block));
+        }
+
+        _client.Submit(BlockOperation.Flush, 0, 0);
+    }
+
+    private void CompareImages()
+    {
+        const int Piece = 64 << 10;
+        byte[] one = new byte[Piece], other = new byte[Piece];
+        for (long offset = 0; offset < _options.VolumeBytes; offset += Piece)
+        {
+            _replicas[0].Image.Peek(offset, one);
+            for (int i = 1; i < _replicas.Length; i++)
+            {
+                _replicas[i].Image.Peek(offset, other);
+                if (!one.AsSpan().SequenceEqual(other))
+                {
+                    int at = one.AsSpan().CommonPrefixLength(other);
+                    throw new HistoryException(
+                        $"images of replicas 0 and {i} differ at {offset + at} " +
+                        $"(region {(offset + at) / StoreFormat.RegionBytes}): {Describe()}");
+                }
+            }
+        }
+    }
+
+    private string Describe()
+    {
+        VolumeMachine? volume = _writer?.Machine.Volume;
+        IEnumerable<string> replicas = _replicas.Select((host, i) => host.Machine is { } machine
+            ? $"replica {i}: A {machine.Applied}, D {machine.Durable}, C {machine.Committed}, promise " +
+                $"{machine.Promise.Epoch}, history {machine.State.History.Last}, missing " +
+                $"{machine.State.Missing.Count}, intents {machine.State.Intents.Count}, " +
+                $"{machine.State.Condition}, idle {machine.IsIdle}"
+            : $"replica {i}: down");
+        return $"writer {_writer?.Options.Epoch} on {_writer?.Node.Index}, stage {volume?.Stage}, " +
+            $"counting {volume?.Replicas.Counting}, in stream {volume?.Replicas.InStream}, window " +
+            $"{volume?.Window.Base} to {volume?.Window.Next}, {_client.OpenCount} open, " +
+            $"{_primaries.Count} writers ({string.Join(", ", _primaries.Select(p => p.Machine.Stage))})\n" +
+            string.Join("\n", replicas);
+    }
+}
