@@ -33,6 +33,7 @@ internal sealed class Admissions
             MetadataState.RegionsOf(options.SizeBytes), MessageLimits.RegionsPerVersionPage);
         Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
         {
+            HasApplied = (place, sequence) => _volume!.Replicas[place].Applied >= sequence,
             OnDone = OnCopied,
             OnFailed = OnCopyFailed,
         };

@@ -33,6 +33,7 @@ internal sealed class Promotion
         _effects = effects;
         _copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
         {
+            HasApplied = (_, _) => true, // Nothing is written before the epoch has started.
             OnDone = _ => EndWhenCopied(),
             OnFailed = OnCopyFailed,
         };
@@ -49,6 +50,9 @@ internal sealed class Promotion
 
     /// <summary>Replicas on which the epoch's start is durable.</summary>
     public ReplicaMask Started => _started;
+
+    /// <summary>Replicas that have, or are about to have, everything up to the epoch's position.</summary>
+    public ReplicaMask Targets => _targets;
 
     /// <summary>Whether W replicas have the start: serving may begin.</summary>
     public bool IsDone => Stage == PrimaryStage.Starting && _options.Configuration.HasWriteQuorum(_started);

@@ -15,9 +15,9 @@ internal sealed class RegionCopies
     private readonly Epoch _epoch;
     private readonly Dictionary<uint, Question> _questions = [];
     private readonly Queue<RegionCopy> _waiting = new();
+    private readonly List<RegionCopy> _current = [];
     private readonly int _atOnce;
     private uint _lastId;
-    private int _active;
 
     /// <summary>None under way.</summary>
     /// <param name="epoch">The epoch that every message carries.</param>
@@ -38,6 +38,9 @@ internal sealed class RegionCopies
         Push,
     }
 
+    /// <summary>Whether a source has applied everything up to a sequence.</summary>
+    public required Func<int, ulong, bool> HasApplied { get; init; }
+
     /// <summary>Called with every region that is done.</summary>
     public required Action<RegionCopy> OnDone { get; init; }
 
@@ -45,7 +48,7 @@ internal sealed class RegionCopies
     public required Action<RegionCopy, int, AnswerStatus> OnFailed { get; init; }
 
     /// <summary>Whether none is under way or waits.</summary>
-    public bool IsIdle => _active == 0 && _waiting.Count == 0;
+    public bool IsIdle => _current.Count == 0 && _waiting.Count == 0;
 
     /// <summary>Bytes that were pushed.</summary>
     public long CopiedBytes { get; private set; }
@@ -62,16 +65,7 @@ internal sealed class RegionCopies
     /// <param name="place">Its place.</param>
     public void Drop(int place)
     {
-        var gone = new List<RegionCopy>();
-        foreach (Question question in _questions.Values)
-        {
-            bool isConcerned = question.Copy.Source == place || question.Copy.Targets.Has(place);
-            if (isConcerned && !gone.Contains(question.Copy))
-            {
-                gone.Add(question.Copy);
-            }
-        }
-
+        List<RegionCopy> gone = _current.FindAll(copy => copy.Source == place || copy.Targets.Has(place));
         for (int count = _waiting.Count; count > 0; count--)
         {
             RegionCopy copy = _waiting.Dequeue();
@@ -87,6 +81,18 @@ internal sealed class RegionCopies
         }
     }
 
+    /// <summary>Sources may have applied more: those who wait for that go on.</summary>
+    public void Step()
+    {
+        for (int i = 0; i < _current.Count; i++)
+        {
+            if (_current[i].IsWaiting)
+            {
+                _current[i].AskSource();
+            }
+        }
+    }
+
     /// <summary>Forgets everything.</summary>
     public void Clear()
     {
@@ -97,7 +103,7 @@ internal sealed class RegionCopies
 
         _questions.Clear();
         _waiting.Clear();
-        _active = 0;
+        _current.Clear();
     }
 
     /// <summary>Digests have come.</summary>
@@ -236,7 +242,7 @@ internal sealed class RegionCopies
 
     internal void Finish(RegionCopy copy)
     {
-        _active--;
+        _ = _current.Remove(copy);
         _ = _questions.Remove(copy.BlocksQuestion.Value);
         OnDone(copy);
         BeginMore();
@@ -250,16 +256,16 @@ internal sealed class RegionCopies
             _ = _questions.Remove(id);
         }
 
-        _active--;
+        _ = _current.Remove(copy);
         OnFailed(copy, place, status);
         BeginMore();
     }
 
     private void BeginMore()
     {
-        while (_active < _atOnce && _waiting.TryDequeue(out RegionCopy? copy))
+        while (_current.Count < _atOnce && _waiting.TryDequeue(out RegionCopy? copy))
         {
-            _active++;
+            _current.Add(copy);
             copy.Begin();
         }
     }

@@ -8,7 +8,8 @@ namespace Ublk.Replication.Primary;
 /// <summary>
 /// Makes one region the same on several replicas: compares digests of blocks of 4 KiB, asks the source for
 /// those that differ anywhere, and pushes them to the replicas that lack them; then, when reconciling, lays
-/// over them what only another replica has.
+/// over them what only another replica has. While the volume serves, the source is asked only once it has
+/// applied everything that the target will not be sent, or had accepted when it was asked.
 /// </summary>
 internal sealed class RegionCopy
 {
@@ -18,6 +19,7 @@ internal sealed class RegionCopy
     private readonly Dictionary<int, byte[]> _digests = [];
     private readonly ulong[][] _lacks = new ulong[ReplicaMask.Places][];
     private readonly IReadOnlyList<Overlay> _overlays;
+    private ulong _needed;
     private int _asked;
     private int _pushes;
     private int _blocksLeft;
@@ -77,11 +79,25 @@ internal sealed class RegionCopy
 
         for (int place = 0; place < ReplicaMask.Places; place++)
         {
-            if (Targets.Has(place) || place == Source)
+            if (Targets.Has(place))
             {
                 _asked++;
                 _owner.AskDigests(this, place);
             }
+        }
+    }
+
+    /// <summary>Whether the source has to apply something before it can be asked.</summary>
+    public bool IsWaiting { get; private set; }
+
+    /// <summary>The source may have applied more.</summary>
+    public void AskSource()
+    {
+        IsWaiting = !_owner.HasApplied(Source, _needed);
+        if (!IsWaiting)
+        {
+            _asked++;
+            _owner.AskDigests(this, Source);
         }
     }
 
@@ -92,11 +108,18 @@ internal sealed class RegionCopy
     public void OnDigests(int place, ulong issued, ReadOnlySpan<byte> digests)
     {
         _digests[place] = digests.ToArray();
-        Issued = place == Source ? issued : Issued;
-        if (--_asked > 0)
+        if (place != Source)
         {
+            _needed = Math.Max(_needed, issued);
+            if (--_asked == 0)
+            {
+                AskSource();
+            }
+
             return;
         }
+
+        Issued = issued;
 
         ulong[] wanted = new ulong[MessageLimits.MaxRegionBytes / Block / 64];
         for (int target = 0; target < ReplicaMask.Places; target++)

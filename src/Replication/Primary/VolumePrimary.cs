@@ -353,11 +353,16 @@ public sealed class VolumePrimary : IVolumeEffects
                 {
                     Admit(place);
                 }
+                else if (_isOpen[place] && !_promotion.Targets.Has(place))
+                {
+                    _effects.Close(place, CloseReason.Superseded, "serving has begun without its claim");
+                }
             }
 
             _volume.OnTick(_now);
         }
 
+        _admissions.Copies.Step();
         PrimaryStage stage = _volume is null ? _promotion.Stage
             : _volume.Stage is VolumeStage.Fenced or VolumeStage.Released ? PrimaryStage.Ended
             : PrimaryStage.Serving;

@@ -167,10 +167,10 @@ public sealed partial class ReplicaMachine
         bool isRepair = session == _sessions.Writer && IsStarted && State.Missing.Contains(region);
         if (isRepair)
         {
-            _resync.Track(region);
+            _resync.Track(region, _writes);
         }
 
-        _reads.Add(session, request, isRepair);
+        _reads.Add(session, request, isRepair ? _writes.Next - 1 : null);
     }
 
     private string? TakeFromWriter(int session, scoped in MessageHead head, in IoBuffer payload)

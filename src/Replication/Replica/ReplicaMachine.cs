@@ -65,6 +65,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         _promises = new ReplicaPromises(_context);
         _resync = new ReplicaResync(_context, _flushes, _policy, order, Pieces)
         {
+            HighestAccepted = () => _writes!.Next - 1,
             WakeBehind = slot => _writes!.WakeBehind(slot),
         };
         _writes = new ReplicaWrites(_context, _progress, _policy, order)

@@ -46,14 +46,17 @@ internal sealed class ReplicaReads
     /// <summary>Somebody compares.</summary>
     /// <param name="session">Who.</param>
     /// <param name="request">What.</param>
-    /// <param name="isRepair">To repair it here: so it may be missing.</param>
-    public void Add(int session, in DigestsRequest request, bool isRepair)
+    /// <param name="baseline">
+    /// What a source must have applied, where it is compared to be repaired here; null otherwise.
+    /// </param>
+    public void Add(int session, in DigestsRequest request, ulong? baseline)
     {
         var read = new PeerRead
         {
             Session = session, Kind = MessageKind.Digests, Epoch = request.Epoch, Id = request.Id,
             Offset = request.OffsetBytes, Length = (int)Math.Min(request.LengthBytes, int.MaxValue),
-            Unit = request.UnitBytes, IsRepair = isRepair,
+            Unit = request.UnitBytes, IsRepair = baseline is not null,
+            Baseline = baseline ?? 0,
         };
         if (request.LengthBytes > MessageLimits.MaxPayloadBytes)
         {
@@ -238,7 +241,8 @@ internal sealed class ReplicaReads
         }
     }
 
-    private Sequence Issued(in PeerRead read) => new(Math.Min(
+    // Of what is to be repaired here: what its source must have applied.
+    private Sequence Issued(in PeerRead read) => new(read.IsRepair ? read.Baseline : Math.Min(
         _context.HighestVersion(read.Offset, read.Length), MessageLimits.MaxInteger));
 
     // The next wanted blocks in a row, from an offset in the range on.
@@ -275,6 +279,7 @@ internal sealed class ReplicaReads
         public int Length;
         public int Unit;
         public bool IsRepair;
+        public ulong Baseline;
         public ulong Needed;
         public ulong Applied;
         public ulong[]? Wanted;

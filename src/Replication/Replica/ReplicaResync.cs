@@ -46,18 +46,22 @@ internal sealed class ReplicaResync
     /// <summary>Pieces under way.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Highest operation that came by the stream.</summary>
+    public required Func<ulong> HighestAccepted { get; init; }
+
     /// <summary>Called with the first who waits for a piece that is written.</summary>
     public required Action<int> WakeBehind { get; init; }
 
-    /// <summary>A region is about to be compared: from now on it is noted what operations touch.</summary>
+    /// <summary>
+    /// A region is about to be compared: from now on it is noted what operations touch, and by whom already.
+    /// </summary>
     /// <param name="region">A missing region.</param>
-    public void Track(int region)
+    /// <param name="writes">Operations that the image does not have yet.</param>
+    public void Track(int region, ReplicaWrites writes)
     {
         _ = _tracked.RemoveAll(tracked => tracked.Region == region);
-        ulong version = _context.Live.Version(region);
-        ulong floor = _context.State.AppliedFloor.Sequence;
-        ulong baseline = version == RegionVersions.Unknown ? floor : Math.Max(floor, version);
-        _tracked.Add(new TrackedRegion(region, baseline));
+        _tracked.Add(new TrackedRegion(region, writes.Next - 1));
+        writes.ForEachUnderWay(OnOperation);
     }
 
     /// <summary>An operation was accepted.</summary>
@@ -193,9 +197,9 @@ internal sealed class ReplicaResync
             return false;
         }
 
+        // A version beyond the stream is of a history that was given up.
         ulong known = _context.Live.Version(region);
-        ulong version = known == RegionVersions.Unknown
-            ? done.Issued.Value : Math.Max(known, done.Issued.Value);
+        ulong version = known > HighestAccepted() ? done.Issued.Value : Math.Max(known, done.Issued.Value);
         _context.Live.SetVersion(region, version);
         _context.Log.AddToBatch(new RegionVersionRunEntry((uint)region, 1, version));
         _context.Log.AddToBatch(new MissingRemoveEntry((uint)region, 1));
@@ -297,7 +301,8 @@ internal sealed class ReplicaResync
         public IoBuffer Payload;
     }
 
-    // Chunks must hold everything that was accepted before the tracking began, and before the join.
+    // Chunks must hold everything that was accepted before the tracking began; what came before the join
+    // never comes by the stream.
     private sealed record TrackedRegion(int Region, ulong Baseline)
     {
         public bool[] Touched { get; } = new bool[SectorsPerRegion];

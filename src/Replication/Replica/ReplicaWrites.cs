@@ -209,6 +209,19 @@ internal sealed class ReplicaWrites
         return true;
     }
 
+    /// <summary>Calls with the range of every operation that was accepted and is not done.</summary>
+    /// <param name="take">Takes offset and length in bytes.</param>
+    public void ForEachUnderWay(Action<long, long> take)
+    {
+        foreach (ReplicaOperation operation in _operations)
+        {
+            if (operation.Stage != OperationStage.None)
+            {
+                take(operation.OffsetBytes, operation.LengthBytes);
+            }
+        }
+    }
+
     /// <summary>The range of an operation.</summary>
     /// <param name="slot">Its slot.</param>
     public (long OffsetBytes, long LengthBytes) RangeOf(int slot) =>

@@ -98,6 +98,11 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
             return;
         }
 
+        if (head.Kind is not (MessageKind.Applied or MessageKind.Grant or MessageKind.Flushed))
+        {
+            _world.Note($"{Options.Epoch} <- {place}: {head.Kind}");
+        }
+
         Machine.OnMessage(place, head, payload, Now);
         _world.OnPrimaryEvent(this);
     }
@@ -113,13 +118,13 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         }
     }
 
-    void IPrimaryEffects.Send<T>(int replica, in T message) => _sessions[replica]?.Send(message);
+    void IPrimaryEffects.Send<T>(int replica, in T message) => OpenTo(replica)?.Send(message);
 
     void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload) =>
-        _sessions[replica]?.Send(message, payload);
+        OpenTo(replica)?.Send(message, payload);
 
     void IPrimaryEffects.SendBytes<T>(int replica, in T message, ReadOnlySpan<byte> payload) =>
-        _sessions[replica]?.SendRented(message, _world.Memory.Copy(payload));
+        OpenTo(replica)?.SendRented(message, _world.Memory.Copy(payload));
 
     void IPrimaryEffects.Close(int replica, CloseReason reason, string text)
     {
@@ -170,6 +175,8 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
             session.Close();
         }
     }
+
+    private SessionEnd? OpenTo(int place) => _sessions[place] is { Peer: not null } session ? session : null;
 
     private void Lose(int place)
     {
