@@ -9,5 +9,6 @@ internal static class SimulatedHistory
     /// <param name="seed">The seed.</param>
     /// <param name="pools">Memory; may be used by one history at a time.</param>
     /// <returns>Equal for two runs of one seed.</returns>
-    public static ulong Run(ulong seed, WorldPools pools) => SingleDiskHistory.Run(seed, pools);
+    public static ulong Run(ulong seed, WorldPools pools) =>
+        SingleDiskHistory.Run(SimulationOptions.Draw(seed), pools);
 }
