@@ -24,7 +24,8 @@ public sealed class SimulatedMetadataTests : IDisposable
             var random = new SimulationRandom(seed);
             var node = new SimulatedNode(0, _pools.Clock, random.Fork());
             var file = new SimulatedMetadata(
-                node, _pools.Clock, _pools, random.Fork(), new RingLayout(new Guid(1, 2, 3, new byte[8]), 256));
+                node, _pools.Clock, _pools, random.Fork(),
+                new RingLayout(new Guid(1, 2, 3, new byte[8]), 256));
             using var log = new RunningLog(file, _pools, VolumeBytes);
             for (uint grain = 0; grain < 2000; grain++)
             {

@@ -163,4 +163,83 @@ public sealed class SimulatedNetworkTests
         Assert.Empty(bench.Came);
         Assert.Empty(bench.Ended);
     }
+
+    [Fact]
+    public void WhateverHappensEachEndGetsTheBeginningOfWhatWasSent()
+    {
+        int messages = 0, endings = 0;
+        for (ulong seed = 1; seed <= 200; seed++)
+        {
+            using var bench = new NetworkBench(seed);
+            var random = new SimulationRandom(seed);
+            var sent = new Dictionary<int, int>();
+            bench.Network.Faults = new NetworkFaults { ResetPerHundredThousand = 2000 };
+            for (int step = 0; step < 300; step++)
+            {
+                Disturb(bench, random, sent);
+                bench.Clock.RunUntil(bench.Clock.Now + random.Below(LatencyModel.Millisecond));
+            }
+
+            bench.Network.HealAll();
+            bench.Nodes[0].Thaw();
+            bench.Nodes[1].Thaw();
+            bench.Clock.RunUntil(bench.Clock.Now + Long);
+            foreach (IGrouping<SessionEnd, (SessionEnd End, long Number)> came in
+                bench.Came.GroupBy(came => came.End))
+            {
+                Assert.Equal(Enumerable.Range(1, came.Count()).Select(i => (long)i),
+                    came.Select(one => one.Number));
+            }
+
+            Assert.Equal(bench.Ended.Count, bench.Ended.Distinct().Count());
+            Assert.All(bench.Accepted.Concat(bench.Opened).Where(end => end.IsOpen && end.Node.IsRunning),
+                end => Assert.True(end.Peer.IsOpen || bench.Ended.Contains(end.Peer), $"{seed}: {end.Id}"));
+            messages += bench.Came.Count;
+            endings += bench.Ended.Count;
+        }
+
+        Assert.True(messages > 5000 && endings > 500, $"{messages} messages, {endings} endings");
+    }
+
+    private static void Disturb(NetworkBench bench, SimulationRandom random, Dictionary<int, int> sent)
+    {
+        int node = random.Below(2);
+        switch (random.Below(40))
+        {
+            case < 4 when bench.Nodes[0].IsRunning:
+                _ = bench.Network.Open(0, 1, bench);
+                break;
+            case 4:
+                bench.Network.Cut(node, 1 - node);
+                break;
+            case < 8:
+                bench.Network.HealAll();
+                break;
+            case 8:
+                bench.Nodes[node].Freeze();
+                break;
+            case < 12:
+                bench.Nodes[node].Thaw();
+                break;
+            case 12 when bench.Nodes[node].IsRunning:
+                bench.Nodes[node].Kill();
+                bench.Nodes[node].Start();
+                bench.Network.Listen(1, bench);
+                break;
+            case 13:
+                bench.Network.ResetBetween(node, 1 - node);
+                break;
+            default:
+                List<SessionEnd> ends = node == 0 ? bench.Opened : bench.Accepted;
+                if (ends.Count > 0 && !bench.Nodes[node].IsFrozen)
+                {
+                    SessionEnd end = ends[random.Below(ends.Count)];
+                    int number = sent.GetValueOrDefault(end.Id) + 1;
+                    sent[end.Id] = number;
+                    bench.Write(end, (ulong)number, 512);
+                }
+
+                break;
+        }
+    }
 }
