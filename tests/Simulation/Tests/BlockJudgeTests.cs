@@ -16,8 +16,8 @@ public sealed class BlockJudgeTests
     [InlineData(1, 2)]
     public void AgreesWithEveryOrder(int outages, int zeros)
     {
-        int accepted = 0, refused = 0;
-        for (ulong seed = 1; seed <= 6000; seed++)
+        int accepted = 0, refused = 0, undecided = 0;
+        for (ulong seed = 1; seed <= 3000; seed++)
         {
             (List<BlockRecord> records, List<Outage> losses) = Draw(seed, outages, zeros);
             bool isLegal = new SlowJudge(records, losses).Accepts();
@@ -31,11 +31,13 @@ public sealed class BlockJudgeTests
                     string.Join('\n', records.Select(Text)) + "\n" + string.Join('\n', losses));
             }
 
+            undecided += judge.UndecidedCount;
             accepted += isLegal ? 1 : 0;
             refused += isLegal ? 0 : 1;
         }
 
-        Assert.True(accepted > 200 && refused > 200, $"{accepted} accepted, {refused} refused");
+        Assert.True(accepted > 100 && refused > 100 && undecided < 60,
+            $"{accepted} accepted, {refused} refused, {undecided} undecided");
     }
 
     private static string Text(BlockRecord record) =>
