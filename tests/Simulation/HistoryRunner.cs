@@ -20,6 +20,7 @@ internal sealed class HistoryRunner
     private ulong _next;
     private long _done;
     private ulong _fingerprint;
+    private volatile bool _hasFailed;
     private (ulong Seed, Exception Why)? _failure;
 
     private HistoryRunner(ulong first, ulong seeds, double minutes)
@@ -55,7 +56,7 @@ internal sealed class HistoryRunner
         using var pools = new WorldPools();
         while (TryTake(out ulong seed, out ulong end))
         {
-            for (; seed < end && _failure is null; seed++)
+            for (; seed < end && !_hasFailed; seed++)
             {
                 RunOne(seed, pools);
             }
@@ -83,6 +84,7 @@ internal sealed class HistoryRunner
             if (why is not null && isFirst)
             {
                 _failure = (seed, why);
+                _hasFailed = true;
             }
         }
     }
@@ -93,7 +95,7 @@ internal sealed class HistoryRunner
         {
             seed = _next;
             end = Math.Min(_end, seed + SeedsAtOnce);
-            bool isOver = _failure is not null || _time.GetElapsedTime(_begin) >= _limit;
+            bool isOver = _hasFailed || _time.GetElapsedTime(_begin) >= _limit;
             if (isOver || seed >= _end)
             {
                 return false;
@@ -110,6 +112,7 @@ internal sealed class HistoryRunner
         if (_failure is { } failure)
         {
             Console.Error.WriteLine($"seed {failure.Seed} failed: {failure.Why}");
+            Console.Error.WriteLine($"its world: {SimulationOptions.Draw(failure.Seed)}");
             Console.Error.WriteLine($"replay it: eng/sim --first {failure.Seed} --seeds 1");
         }
 

@@ -112,6 +112,10 @@ internal sealed record SimulationOptions
     /// <summary>Whether any fault happens to nodes.</summary>
     public bool HasFaults => Array.Exists(_weights, weight => weight > 0);
 
+    /// <summary>The faults that happen to nodes, for a message.</summary>
+    public string Faults => string.Join(", ", Enum.GetValues<FaultKind>()
+        .Where(kind => WeightOf(kind) > 0).Select(kind => $"{kind} {WeightOf(kind)}"));
+
     /// <summary>How often a fault happens, compared to the others.</summary>
     /// <param name="kind">The fault.</param>
     public int WeightOf(FaultKind kind) => _weights[(int)kind];

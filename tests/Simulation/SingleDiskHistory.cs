@@ -6,6 +6,19 @@ using Ublk.Wire.Blocks;
 
 namespace Ublk.Tests.Simulation;
 
+/// <summary>What may be wrong with who drives a disk, to see that it is found.</summary>
+internal enum DiskDefect
+{
+    /// <summary>Nothing.</summary>
+    None,
+    /// <summary>A flush is answered without a sync.</summary>
+    IgnoresFlush,
+    /// <summary>What was under way when the process was killed counts as done.</summary>
+    AnswersAfterKill,
+    /// <summary>A failed sync is tried again, and then believed.</summary>
+    SyncsAgain,
+}
+
 /// <summary>
 /// A history of one disk without replication, which has to keep the same promises: shows that the parts of
 /// the world fit together, and what a history costs. Overlapping requests go one after the other; requests
@@ -23,15 +36,17 @@ internal sealed class SingleDiskHistory
     private readonly SimulatedImage _image;
     private readonly WorkloadGenerator _workload;
     private readonly List<Request> _requests = [];
+    private readonly DiskDefect _defect;
     private bool _isUp = true;
     private bool _hasFailed;
 
-    private SingleDiskHistory(ulong seed, WorldPools pools)
+    private SingleDiskHistory(SimulationOptions options, WorldPools pools, DiskDefect defect)
     {
+        _defect = defect;
         _pools = pools;
         _clock = pools.Clock;
-        _options = SimulationOptions.Draw(seed);
-        _random = new SimulationRandom(~seed);
+        _options = options;
+        _random = new SimulationRandom(~options.Seed);
         _node = new SimulatedNode(0, _clock, _random.Fork());
         _image = new SimulatedImage(_node, _clock, pools, _random.Fork(), _options.VolumeBytes)
         {
@@ -47,14 +62,16 @@ internal sealed class SingleDiskHistory
     public HistoryChecker Checker { get; }
 
     /// <summary>Runs a history.</summary>
-    /// <param name="seed">Which.</param>
+    /// <param name="options">Which.</param>
     /// <param name="pools">Memory.</param>
-    /// <returns>Equal for two runs of one seed.</returns>
+    /// <param name="defect">What is wrong with who drives the disk.</param>
+    /// <returns>Equal for two runs with the same options.</returns>
     /// <exception cref="HistoryException">A promise was broken.</exception>
-    public static ulong Run(ulong seed, WorldPools pools)
+    public static ulong Run(
+        SimulationOptions options, WorldPools pools, DiskDefect defect = DiskDefect.None)
     {
         pools.Reset();
-        var history = new SingleDiskHistory(seed, pools);
+        var history = new SingleDiskHistory(options, pools, defect);
         history.Ask();
         history.PlanFault();
         while (pools.Clock.Step())
@@ -130,6 +147,9 @@ internal sealed class SingleDiskHistory
             case BlockOperation.Write:
                 _image.Write(io, offset, request.Buffer);
                 break;
+            case BlockOperation.Flush when _defect == DiskDefect.IgnoresFlush:
+                _node.Post(() => OnEnded(io, 0));
+                break;
             case BlockOperation.Flush:
                 request.IsSync = true;
                 _image.Sync(io);
@@ -143,7 +163,7 @@ internal sealed class SingleDiskHistory
     private void OnEnded(ulong io, int result)
     {
         Request request = _requests.Find(one => (ulong)one.Number == io)!;
-        _hasFailed |= result < 0 && request.IsSync;
+        _hasFailed |= result < 0 && request.IsSync && _defect != DiskDefect.SyncsAgain;
         if (result < 0)
         {
             Answer(request, result == -Errno.ENOSPC ? BlockStatus.NoSpace : BlockStatus.IoError);
@@ -230,6 +250,14 @@ internal sealed class SingleDiskHistory
     {
         _node.Start();
         _isUp = true;
+        if (_defect == DiskDefect.AnswersAfterKill)
+        {
+            foreach (Request request in _requests.Where(one => one.IsIssued).ToArray())
+            {
+                Answer(request, BlockStatus.Ok);
+            }
+        }
+
         foreach (Request request in _requests)
         {
             Checker.Reissue(request.Number);

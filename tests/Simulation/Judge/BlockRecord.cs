@@ -36,5 +36,7 @@ internal struct BlockRecord
 /// <param name="ForgivenThrough">
 /// What was owed since then or before may be lost: enough nodes lost power afterwards.
 /// </param>
-/// <param name="FlushedThrough">What was owed before this was flushed, and must be there all the same.</param>
+/// <param name="FlushedThrough">
+/// What was owed before this was flushed, and must be there all the same.
+/// </param>
 internal readonly record struct Outage(int At, int ForgivenThrough, int FlushedThrough);

@@ -122,7 +122,7 @@ internal sealed class SessionEnd
         }
     }
 
-    /// <summary>After everything under way from here the other end hears that the session has ended.</summary>
+    /// <summary>After everything under way from here the other end hears of the end.</summary>
     internal void SendEnd(long delay)
     {
         IsReset = true;

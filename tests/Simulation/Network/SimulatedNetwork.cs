@@ -135,9 +135,10 @@ internal sealed class SimulatedNetwork
 
     internal bool IsCut(SessionEnd from) => _isCut[Way(from.Node.Index, from.Peer.Node.Index)];
 
+    // Within a host nothing is ever lost.
     internal void MayReset(SessionEnd end)
     {
-        if (Faults.ResetPerHundredThousand > 0 &&
+        if (Faults.ResetPerHundredThousand > 0 && end.Node != end.Peer.Node &&
             Random.Below(100_000) < Faults.ResetPerHundredThousand)
         {
             Reset(end);

@@ -9,7 +9,7 @@ namespace Ublk.Tests.Simulation.World;
 /// </summary>
 internal sealed class WorldPools : IDisposable
 {
-    private const int MemoryBytes = 512 << 20;
+    private const int MemoryBytes = 256 << 20;
 
     private readonly PagePool _pages = new();
     private readonly List<ImagePages> _images = [];
