@@ -6,9 +6,9 @@ using Ublk.Wire.Messages;
 namespace Ublk.Replication.Primary;
 
 /// <summary>
-/// Replicas that come while the volume serves: those that lack only what the window holds follow at once; the
-/// others are told what they miss, follow the stream, and have the rest pushed underneath (replication design,
-/// section 7 and rules 2, 19, 20). The source is another replica that counts, the local one if it does.
+/// Replicas that come while the volume serves: those that lack only what the window holds follow at once;
+/// the others are told what they miss, follow the stream, and have the rest pushed underneath (replication
+/// design, section 7 and rules 2, 19, 20). The source is a replica that counts, the local one if it does.
 /// </summary>
 internal sealed class Admissions
 {
@@ -91,7 +91,10 @@ internal sealed class Admissions
             return;
         }
 
-        _joins[place] = new Join(JoinStage.Waiting) { Common = CommonOf(history, state.Applied.Value) };
+        _joins[place] = new Join(JoinStage.Waiting)
+        {
+            Common = _promotion.CommonWith(history, state.Applied.Value),
+        };
         Compare();
     }
 
@@ -129,7 +132,7 @@ internal sealed class Admissions
             if (claim.IsComplete)
             {
                 join.Stage = JoinStage.Waiting;
-                join.Common = CommonOf(claim.History, claim.Applied);
+                join.Common = _promotion.CommonWith(claim.History, claim.Applied);
                 Compare();
             }
         }
@@ -205,6 +208,7 @@ internal sealed class Admissions
         if (started.Epoch == _options.Epoch && started.Status == AnswerStatus.Ok)
         {
             _joins[place]!.Stage = JoinStage.Copying;
+            _volume!.OnReplicaJoined(place);
         }
         else
         {
@@ -300,27 +304,6 @@ internal sealed class Admissions
         _ = volume.OnReplicaJoins(place, Now);
         Compare();
     }
-
-    // Last number that a replica's history and ours have in common. Where another epoch follows, numbers were
-    // left out: what was seen of the one before ends below them.
-    private ulong CommonOf(ReadOnlySpan<HistoryPoint> theirs, ulong applied)
-    {
-        for (int at = theirs.Length - 1; at >= 0; at--)
-        {
-            int ours = _promotion.History.IndexOf(theirs[at]);
-            if (ours >= 0)
-            {
-                ulong common = at == theirs.Length - 1 ? applied : EndOf(theirs[at + 1]);
-                return ours == _promotion.History.Count - 1
-                    ? common : Math.Min(common, EndOf(_promotion.History[ours + 1]));
-            }
-        }
-
-        return 0;
-    }
-
-    private static ulong EndOf(HistoryPoint next) =>
-        next.Sequence > ClaimRules.EpochGap ? next.Sequence - 1 - ClaimRules.EpochGap : 0;
 
     private void AddCopies(int place, Join join, MissingRun run)
     {

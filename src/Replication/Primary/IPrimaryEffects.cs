@@ -48,7 +48,8 @@ public interface IPrimaryEffects
     bool CanReadLocally(long offsetBytes, long lengthBytes);
 
     /// <summary>
-    /// Read from the local image; ends with <see cref="VolumePrimary.OnLocalReadEnded"/>.
+    /// Read from the local image; ends with <see cref="VolumePrimary.OnLocalReadEnded"/>, and with an error
+    /// where the local replica no longer has the current bytes by then.
     /// </summary>
     /// <param name="read">Names the read.</param>
     /// <param name="offsetBytes">Start.</param>

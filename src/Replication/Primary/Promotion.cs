@@ -207,9 +207,35 @@ internal sealed class Promotion
         }
         else
         {
-            _effects.Close(place, CloseReason.Failed, $"the epoch's start was not recorded: {started.Status}");
+            _effects.Close(
+                place, CloseReason.Failed, $"the epoch's start was not recorded: {started.Status}");
         }
     }
+
+    /// <summary>
+    /// Last number that a replica's history and this one have in common. Where another epoch follows, numbers
+    /// were left out: what was seen of the one before ends below them.
+    /// </summary>
+    /// <param name="theirs">The replica's history.</param>
+    /// <param name="applied">Its A.</param>
+    public ulong CommonWith(ReadOnlySpan<HistoryPoint> theirs, ulong applied)
+    {
+        for (int at = theirs.Length - 1; at >= 0; at--)
+        {
+            int ours = History.IndexOf(theirs[at]);
+            if (ours >= 0)
+            {
+                ulong common = at == theirs.Length - 1 ? applied : EndOf(theirs[at + 1]);
+                return ours == History.Count - 1
+                    ? common : Math.Min(common, EndOf(History[ours + 1]));
+            }
+        }
+
+        return 0;
+    }
+
+    private static ulong EndOf(HistoryPoint next) =>
+        next.Sequence > ClaimRules.EpochGap ? next.Sequence - 1 - ClaimRules.EpochGap : 0;
 
     private void Compare(ReplicaClaim?[] claims)
     {

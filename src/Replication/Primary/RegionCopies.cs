@@ -250,7 +250,8 @@ internal sealed class RegionCopies
 
     private void Fail(RegionCopy copy, int place, AnswerStatus status)
     {
-        foreach ((uint id, Question question) in _questions.Where(asked => asked.Value.Copy == copy).ToArray())
+        var asked = _questions.Where(one => one.Value.Copy == copy).ToArray();
+        foreach ((uint id, Question question) in asked)
         {
             question.Piece?.Release(_effects);
             _ = _questions.Remove(id);

@@ -250,7 +250,8 @@ public sealed class VolumePrimary : IVolumeEffects
                 _ => ApplyStatus.Failed,
             };
             _volume?.OnApplied(
-                place, applied.Sequence.Value, status, applied.AppliedThrough.Value, applied.Durable.Value, _now);
+                place, applied.Sequence.Value, status, applied.AppliedThrough.Value, applied.Durable.Value,
+                _now);
         }
     }
 

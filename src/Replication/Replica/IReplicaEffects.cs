@@ -64,13 +64,13 @@ public interface IReplicaEffects
     void ReleasePayload(in IoBuffer payload);
 
     /// <summary>Send a message without payload.</summary>
-    /// <param name="session">To whom; one that has ended is ignored.</param>
+    /// <param name="session">To whom; one that has ended, or none (−1), is ignored.</param>
     /// <param name="message">The message.</param>
     /// <typeparam name="T">Its type.</typeparam>
     void Send<T>(int session, in T message) where T : struct, IMessage<T>, allows ref struct;
 
     /// <summary>Send a message with payload.</summary>
-    /// <param name="session">To whom; one that has ended is ignored.</param>
+    /// <param name="session">To whom; one that has ended, or none (−1), is ignored.</param>
     /// <param name="message">The message.</param>
     /// <param name="payload">Rented memory; returned by the driver when it was sent.</param>
     /// <typeparam name="T">Type of the message.</typeparam>

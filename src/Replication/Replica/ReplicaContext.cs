@@ -2,7 +2,7 @@ using Ublk.Replication.Store;
 
 namespace Ublk.Replication.Replica;
 
-/// <summary>What the parts of a replica share. Names of image operations and metadata appends are theirs.</summary>
+/// <summary>What the parts of a replica share.</summary>
 internal sealed class ReplicaContext
 {
     private const int KindShift = 56;

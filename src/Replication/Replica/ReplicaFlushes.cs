@@ -77,7 +77,8 @@ internal sealed class ReplicaFlushes
         }
 
         AnswerDurable();
-        bool isDue = _isWanted || _pending.TryPeek(out PendingFlush first) && first.Through <= _progress.Applied;
+        bool isDue = _isWanted ||
+            _pending.TryPeek(out PendingFlush first) && first.Through <= _progress.Applied;
         if (isDue && !IsBusy && !_context.IsFailed)
         {
             IsBusy = true;

@@ -281,14 +281,22 @@ public sealed partial class ReplicaMachine
 
     private string? TakeDone(int session, in RegionDone done)
     {
-        bool isMissing = IsStarted && done.Region < State.Missing.Regions &&
-            State.Missing.Contains((int)done.Region);
-        if (isMissing)
+        if (!IsStarted || done.Region >= State.Missing.Regions)
+        {
+            return $"region {done.Region} cannot be done";
+        }
+
+        if (State.Missing.Contains((int)done.Region))
         {
             _resync.OnDone(session, done);
         }
+        else
+        {
+            // It became whole for an earlier session, when its record was already on the way.
+            _effects.Send(session, new Copied(done.Epoch, done.Id, AnswerStatus.Ok));
+        }
 
-        return isMissing ? null : $"region {done.Region} is not missing here";
+        return null;
     }
 
     private string? TakeStart(int session, in EpochStart start)

@@ -65,6 +65,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         _promises = new ReplicaPromises(_context);
         _resync = new ReplicaResync(_context, _flushes, _policy, order, Pieces)
         {
+            Applied = () => _progress.Applied,
             HighestAccepted = () => _writes!.Next - 1,
             WakeBehind = slot => _writes!.WakeBehind(slot),
         };
@@ -110,11 +111,13 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     private bool IsStarted => _promises.Current.Epoch != 0 && _start.Stage == StartStage.None &&
         State.EpochStart.Epoch == _promises.Current.Epoch;
 
-    /// <summary>Whether the image has the current bytes of a range.</summary>
+    /// <summary>
+    /// Whether the image has the current bytes of a range; to be asked before a read and when it has ended.
+    /// </summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length.</param>
     public bool IsCurrent(long offsetBytes, long lengthBytes) =>
-        !_context.IsMissing(offsetBytes, lengthBytes);
+        !_context.IsFailed && !_context.IsMissing(offsetBytes, lengthBytes);
 
     /// <summary>A session has ended.</summary>
     /// <param name="session">Which.</param>
@@ -354,62 +357,6 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         }
     }
 
-    private void FailUnless(bool isWell)
-    {
-        if (!isWell && !_context.IsFailed)
-        {
-            _context.IsFailed = true;
-            var entry = new ConditionEntry(State.Condition | ReplicaCondition.Failed, State.VoidedIn);
-            if (_context.Log.Append(entry, ReplicaContext.Name(ReplicaIo.Condition)) != AppendResult.Queued)
-            {
-                ((IMetadataLogEffects)this).MetadataFailed(-Errno.ENOSPC);
-            }
-        }
-    }
-
-    // It is durably failed: now everybody may hear of it.
-    private void FinishFailing()
-    {
-        _flushes.Fail();
-        _sessions.CloseAll(_effects, CloseReason.Failed, "bringing data to stable media failed");
-        _start.Clear();
-        _writes.Session = -1;
-    }
-
-    // An operation failed: its regions are missing from now on, and what is claimed for them is what is durable.
-    private void Break(int slot)
-    {
-        (long offset, long length) = _writes.RangeOf(slot);
-        int end = ReplicaContext.RegionOf(offset + length - 1) + 1;
-        ulong epoch = State.History.Last.Epoch;
-        var claim = new HistoryPoint(epoch, _context.Durable);
-        const int Fixed = 64;
-        int runs = 0;
-        for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
-        {
-            runs += State.Missing.Contains(region) ? 0 : 1;
-        }
-
-        if (_context.Log.BeginBatch(Fixed + 32 * runs, runs) != AppendResult.Queued)
-        {
-            FailUnless(isWell: false);
-            return;
-        }
-
-        for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
-        {
-            if (!State.Missing.Contains(region))
-            {
-                _context.Log.AddToBatch(new MissingAddEntry((uint)region, 1, claim));
-            }
-        }
-
-        bool isVoided = (State.Condition & ReplicaCondition.Voided) != ReplicaCondition.Sound;
-        _context.Log.AddToBatch(new ConditionEntry(
-            State.Condition | ReplicaCondition.Voided, isVoided ? State.VoidedIn : epoch));
-        _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Broken, (ulong)slot));
-    }
-
     // With the last one gone the replica is all there again, whatever it had lost.
     private void FinishRegion(int region)
     {
@@ -429,6 +376,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     private void FinishStart()
     {
         int session = _start.Session;
+        bool isJoin = !_start.IsReconciled;
         _start.Finish();
         _claims.IsMemoryIntact = true;
         _context.Live.Condition = State.Condition;
@@ -437,7 +385,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         {
             _writes.GoOn();
             _flushes.Step();
-            if (State.Missing.Count > 0)
+            if (isJoin)
             {
                 _claims.SendMissing(session, new Epoch(State.EpochStart.Epoch));
             }

@@ -24,7 +24,9 @@ public sealed record ReplicaOptions
     /// <summary>Reads for peers under way at once; others wait.</summary>
     public int MaxReads { get; init; } = 64;
 
-    /// <summary>Added to every grant, in parts of 1024 of it: how far clocks of two nodes drift apart.</summary>
+    /// <summary>
+    /// Added to every grant, in parts of 1024 of it: how far the clocks of two nodes drift apart.
+    /// </summary>
     public int DriftPer1024 { get; init; } = 16;
 
     /// <summary>
@@ -33,7 +35,7 @@ public sealed record ReplicaOptions
     public long DrainLimitNs { get; init; } = 30_000_000_000;
 
     /// <summary>
-    /// A volume at rest for so long, in nanoseconds, clears its intents, so that a power cut does not void it.
+    /// A volume at rest for so long, in nanoseconds, clears its intents: a power cut does not void it then.
     /// </summary>
     public long IdleNs { get; init; } = 2_000_000_000;
 

@@ -110,14 +110,15 @@ internal sealed class ReplicaPromises
     /// <param name="session">Whom.</param>
     /// <param name="epoch">What was wanted.</param>
     /// <param name="answer">Why.</param>
-    public void Refuse(int session, Epoch epoch, ClaimAnswer answer) => _context.Effects.Send(session, new Claim
-    {
-        Epoch = epoch,
-        Answer = answer,
-        PromisedEpoch = new Epoch(Current.Epoch),
-        PromisedWriter = Current.Writer,
-        Configuration = new ConfigurationNumber(_context.State.Configuration?.Number ?? 0),
-    });
+    public void Refuse(int session, Epoch epoch, ClaimAnswer answer) =>
+        _context.Effects.Send(session, new Claim
+        {
+            Epoch = epoch,
+            Answer = answer,
+            PromisedEpoch = new Epoch(Current.Epoch),
+            PromisedWriter = Current.Writer,
+            Configuration = new ConfigurationNumber(_context.State.Configuration?.Number ?? 0),
+        });
 
     /// <summary>The primary says how far it is.</summary>
     /// <param name="committed">C.</param>

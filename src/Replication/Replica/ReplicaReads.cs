@@ -167,13 +167,19 @@ internal sealed class ReplicaReads
     // Before the epoch has started everything is told to its writer, which knows from the claims what it is.
     private AnswerStatus? MayNotShow(in PeerRead read)
     {
+        if (_context.IsFailed)
+        {
+            return AnswerStatus.Failed; // The failed sync may have taken what was applied.
+        }
+
         if (_context.State.Promise.Epoch != read.Epoch.Value)
         {
             return AnswerStatus.WrongEpoch;
         }
 
         bool isStarted = _context.State.EpochStart.Epoch == read.Epoch.Value;
-        return isStarted && !read.IsRepair && _context.IsMissing(read.Offset, read.Length) ? AnswerStatus.Missing : null;
+        return isStarted && !read.IsRepair && _context.IsMissing(read.Offset, read.Length)
+            ? AnswerStatus.Missing : null;
     }
 
     private void AnswerRead(in PeerRead read) => _context.Effects.Send(read.Session, new ReadReply(

@@ -8,9 +8,9 @@ namespace Ublk.Replication.Replica;
 
 /// <summary>
 /// Missing regions become whole again while the stream goes on: what the primary pushes is laid underneath
-/// operations that came since the region was compared. The region leaves the missing ones when D reaches what
-/// was issued in it at the source; it then has intents until C reaches that too (replication design, section 7
-/// and rules 5, 19).
+/// operations that came since the region was compared. The region leaves the missing ones when D reaches
+/// what was issued in it at the source; it then has intents until C reaches that too (replication design,
+/// section 7 and rules 5, 19).
 /// </summary>
 internal sealed class ReplicaResync
 {
@@ -45,6 +45,9 @@ internal sealed class ReplicaResync
 
     /// <summary>Pieces under way.</summary>
     public int Count { get; private set; }
+
+    /// <summary>A.</summary>
+    public required Func<ulong> Applied { get; init; }
 
     /// <summary>Highest operation that came by the stream.</summary>
     public required Func<ulong> HighestAccepted { get; init; }
@@ -104,6 +107,7 @@ internal sealed class ReplicaResync
         TrackedRegion? tracked = _tracked.Find(known => known.Region == region);
         int slot = Array.FindIndex(_pieces, piece => !piece.IsUsed);
         bool isCurrent = tracked is not null && chunk.Applied.Value >= tracked.Baseline;
+        slot = IsBeingWritten(chunk.OffsetBytes, chunk.LengthBytes) ? -1 : slot;
         if (!isCurrent || slot < 0)
         {
             Release(hasBytes, payload);
@@ -115,7 +119,7 @@ internal sealed class ReplicaResync
         _pieces[slot] = new Piece
         {
             IsUsed = true, Session = session, Epoch = chunk.Epoch, Id = chunk.Id, HasBytes = hasBytes,
-            Payload = payload,
+            OffsetBytes = chunk.OffsetBytes, LengthBytes = chunk.LengthBytes, Payload = payload,
         };
         Count++;
         _order.Add(_firstSlot + slot, 0, chunk.OffsetBytes, chunk.LengthBytes);
@@ -156,6 +160,7 @@ internal sealed class ReplicaResync
             bool isDurable = leaving.Done.Issued.Value <= _context.Durable && _flushes.Ended >= leaving.Flush;
             if (leaving.IsRecorded || !isDurable)
             {
+                WantIfApplied(leaving);
                 continue;
             }
 
@@ -185,6 +190,21 @@ internal sealed class ReplicaResync
     {
         _tracked.Clear();
         _ = _leaving.RemoveAll(leaving => !leaving.IsRecorded);
+    }
+
+    // A piece of an earlier session may still be on its way into the image.
+    private bool IsBeingWritten(long offsetBytes, long lengthBytes) => Array.Exists(_pieces, piece =>
+        piece.IsUsed && piece.OffsetBytes < offsetBytes + lengthBytes &&
+        offsetBytes < piece.OffsetBytes + piece.LengthBytes);
+
+    // No flush of the primary comes here while something is missing.
+    private void WantIfApplied(in LeavingRegion leaving)
+    {
+        ulong issued = leaving.Done.Issued.Value;
+        if (!leaving.IsRecorded && issued > _context.Durable && issued <= Applied())
+        {
+            _flushes.Want();
+        }
     }
 
     // What was copied may hold operations that are not durable on W: it needs intents like any of them.
@@ -219,7 +239,8 @@ internal sealed class ReplicaResync
         }
 
         var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
-        if (_context.Log.Append(entry, ReplicaContext.Name(ReplicaIo.Mark, need.Ticket)) != AppendResult.Queued)
+        ulong token = ReplicaContext.Name(ReplicaIo.Mark, need.Ticket);
+        if (_context.Log.Append(entry, token) != AppendResult.Queued)
         {
             return false;
         }
@@ -296,6 +317,8 @@ internal sealed class ReplicaResync
         public bool HasFailed;
         public int Session;
         public int Parts;
+        public int LengthBytes;
+        public long OffsetBytes;
         public Epoch Epoch;
         public RequestId Id;
         public IoBuffer Payload;

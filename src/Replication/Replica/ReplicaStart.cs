@@ -31,6 +31,12 @@ internal sealed class ReplicaStart
     /// <summary>Whether the image is being synced, perhaps for a start that is not wanted any more.</summary>
     public bool IsSyncing { get; private set; }
 
+    /// <summary>
+    /// Whether the replica has everything up to the position, because a reconcile copied it here. Between
+    /// epochs there is a gap of numbers, so who has the position of a new one was; within an epoch nobody is.
+    /// </summary>
+    public bool IsReconciled { get; private set; }
+
     /// <summary>The session that asked for it.</summary>
     public int Session { get; private set; } = -1;
 
@@ -38,11 +44,6 @@ internal sealed class ReplicaStart
     public ulong Position => _start.Position.Value;
 
     private MetadataState State => _context.State;
-
-    // Between epochs there is a gap of numbers: who has the position of a new one was copied to by its
-    // reconcile. Within an epoch nobody is reconciled.
-    private bool IsReconciled =>
-        _start.Common == _start.Position && State.History.Last.Epoch != _start.Epoch.Value;
 
     /// <summary>Notes regions that the replica misses.</summary>
     /// <param name="entries">A part of the list.</param>
@@ -87,6 +88,7 @@ internal sealed class ReplicaStart
     {
         Session = session;
         _start = start;
+        IsReconciled = start.Common == start.Position && State.History.Last.Epoch != start.Epoch.Value;
         Stage = StartStage.Draining;
     }
 

@@ -222,8 +222,7 @@ internal sealed class ReplicaWrites
         }
     }
 
-    /// <summary>The range of an operation.</summary>
-    /// <param name="slot">Its slot.</param>
+    /// <summary>The range of the operation in a slot.</summary>
     public (long OffsetBytes, long LengthBytes) RangeOf(int slot) =>
         (_operations[slot].OffsetBytes, _operations[slot].LengthBytes);
 
@@ -386,15 +385,9 @@ internal sealed class ReplicaWrites
         }
     }
 
-    private void Answer(ulong sequence, AnswerStatus status)
-    {
-        if (Session >= 0)
-        {
-            _context.Effects.Send(Session, new Applied(
-                new Epoch(_context.State.EpochStart.Epoch), new Sequence(sequence), status,
-                new Sequence(_progress.Applied), new Sequence(_context.Durable)));
-        }
-    }
+    private void Answer(ulong sequence, AnswerStatus status) => _context.Effects.Send(Session, new Applied(
+        new Epoch(_context.State.EpochStart.Epoch), new Sequence(sequence), status,
+        new Sequence(_progress.Applied), new Sequence(_context.Durable)));
 
     private void Release(Mutation operation, in IoBuffer payload)
     {

@@ -43,6 +43,11 @@ public sealed class ReplicaTable
     /// </summary>
     public ReplicaMask Counting { get; private set; }
 
+    /// <summary>
+    /// Replicas of the stream that know durably which of their bytes are stale: what they say is current is.
+    /// </summary>
+    public ReplicaMask Knowing { get; private set; }
+
     /// <summary>Whether operations can be acknowledged now.</summary>
     public bool HasWriteQuorum => Configuration.HasWriteQuorum(Counting);
 
@@ -66,11 +71,16 @@ public sealed class ReplicaTable
         Connected = Connected.Set(place, stage != ReplicaStage.Absent);
         InStream = InStream.Set(place, stage == ReplicaStage.InStream);
         Counting = Counting.Set(place, stage == ReplicaStage.InStream && isCurrent);
+        Knowing = Knowing.Set(place, stage == ReplicaStage.InStream && isCurrent);
         if (stage == ReplicaStage.Absent)
         {
             _replicas[place].FlushSent = 0;
         }
     }
+
+    /// <summary>A replica of the stream has recorded what is stale there.</summary>
+    /// <param name="place">Its place.</param>
+    public void Know(int place) => Knowing = Knowing.Set(place, InStream.Has(place));
 
     /// <summary>Takes over a replica's report.</summary>
     /// <param name="place">Its place.</param>

@@ -110,6 +110,7 @@ public sealed class VolumeMachine
         if (canFollow)
         {
             _writes.Enter(replica, applied, isCurrent);
+            _replicas.Know(replica);
             Report(replica, applied, durable);
         }
         else
@@ -135,6 +136,10 @@ public sealed class VolumeMachine
         Settle();
         return position;
     }
+
+    /// <summary>A replica that joined has recorded what it misses: the rest of it may be read.</summary>
+    /// <param name="replica">Its place.</param>
+    public void OnReplicaJoined(int replica) => _replicas.Know(replica);
 
     /// <summary>A replica of the stream has become current: from now on it counts.</summary>
     /// <param name="replica">Its place.</param>

@@ -134,7 +134,7 @@ internal sealed class VolumeReads
     {
         ref HostRequest request = ref _requests[slot];
         BlockRequest read = request.Request;
-        bool isLocal = _local >= 0 && _replicas.InStream.Has(_local) && !request.Tried.Has(_local) &&
+        bool isLocal = _local >= 0 && _replicas.Knowing.Has(_local) && !request.Tried.Has(_local) &&
             _effects.CanReadLocally(read.OffsetBytes, read.LengthBytes);
         int source = isLocal ? _local : _replicas.Counting.FirstOutside(request.Tried, _local);
         if (source >= 0)

@@ -440,20 +440,21 @@ internal sealed class ClusterHistory
         }
 
         RestartDead();
-        Watch();
+        Watch(wasServing: true);
     }
 
-    // There is always a next attempt while nobody serves.
-    private void Watch() => _world.Clock.After(5 * LatencyModel.Second, () =>
+    // There is always a next attempt while nobody serves, or with too few replicas that count.
+    private void Watch(bool wasServing) => _world.Clock.After(5 * LatencyModel.Second, () =>
     {
         _world.Network.HealAll();
         RestartDead();
-        if (_writer is null && _primaries.Count == 0)
+        bool isServing = _writer?.Machine.Volume?.Replicas.HasWriteQuorum ?? false;
+        if (!isServing && !wasServing)
         {
             Want(0);
         }
 
-        Watch();
+        Watch(isServing);
     });
 
     private void LookAtEverything()

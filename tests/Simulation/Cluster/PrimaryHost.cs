@@ -3,6 +3,7 @@ using Ublk.Replication.State;
 using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
 using Ublk.Uring;
+using Ublk.Uring.Native;
 using Ublk.Wire.Blocks;
 using Ublk.Wire.Messages;
 
@@ -153,7 +154,8 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         {
             if (!IsOver)
             {
-                Machine.OnLocalReadEnded(read, result, length, Now);
+                bool isCurrent = _local.Machine?.IsCurrent(offsetBytes, length) ?? false;
+                Machine.OnLocalReadEnded(read, isCurrent ? result : -Errno.EIO, length, Now);
                 _world.OnPrimaryEvent(this);
             }
         });

@@ -16,6 +16,7 @@ namespace Ublk.Tests.Simulation.Cluster;
 internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaEffects
 {
     private const ulong LocalReads = 1ul << 63;
+    private const ulong Reads = 3;
 
     private readonly ClusterWorld _world;
     private readonly SimulatedNode _node;
@@ -247,6 +248,13 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
     {
         if ((io & LocalReads) == 0)
         {
+            // A write or a sync that failed takes from this replica what it had not synced.
+            if (result < 0 && io >> 56 != Reads)
+            {
+                _world.Note($"replica {_node.Index}: io {io:x} fails with {result}");
+                _world.Checker.Lost(_node.Index);
+            }
+
             Machine?.OnImageEnded(io, result, Now);
         }
         else if (_localReads.Remove(io, out Action<int>? ended))

@@ -1,6 +1,7 @@
 using Ublk.Replication.Store;
 using Ublk.Tests.Simulation.World;
 using Ublk.Uring;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Simulation.Tests;
@@ -25,7 +26,7 @@ public sealed class SimulatedMetadataTests : IDisposable
             var node = new SimulatedNode(0, _pools.Clock, random.Fork());
             var file = new SimulatedMetadata(
                 node, _pools.Clock, _pools, random.Fork(),
-                new RingLayout(new Guid(1, 2, 3, new byte[8]), 256));
+                new RingLayout(new Incarnation(123), 256));
             using var log = new RunningLog(file, _pools, VolumeBytes);
             for (uint grain = 0; grain < 2000; grain++)
             {
@@ -59,7 +60,7 @@ public sealed class SimulatedMetadataTests : IDisposable
     {
         var node = new SimulatedNode(0, _pools.Clock, new SimulationRandom(1));
         var file = new SimulatedMetadata(
-            node, _pools.Clock, _pools, new SimulationRandom(1), new RingLayout(Guid.Empty, 256));
+            node, _pools.Clock, _pools, new SimulationRandom(1), new RingLayout(new Incarnation(7), 256));
         IoBuffer record = _pools.Memory.Rent(MetadataRecord.Bytes);
         file.Write(StoreFormat.RingOffsetBytes, record);
         Assert.True(file.IsBusy);
@@ -75,7 +76,7 @@ public sealed class SimulatedMetadataTests : IDisposable
             _pools.Reset();
             var node = new SimulatedNode(0, _pools.Clock, new SimulationRandom(seed));
             var memory = new SimulatedLivePage(node, _pools, new SimulationRandom(seed));
-            var incarnation = new Guid(1, 2, 3, new byte[8]);
+            var incarnation = new Incarnation(123);
             var state = new MetadataState(4 << 20);
             LivePage<MappedLiveMemory> page = memory.Open();
             Assert.Equal(LivePageTrust.Absent, page.TrustOf(incarnation, new BootEntry(node.BootId, 1), 4));
