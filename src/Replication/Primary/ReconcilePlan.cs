@@ -1,4 +1,6 @@
+using Ublk.Replication.State;
 using Ublk.Replication.Store;
+using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Primary;
@@ -129,7 +131,9 @@ internal sealed class ReconcilePlan
                 long end = Math.Min(offset + length, entry.OffsetBytes + entry.LengthBytes);
                 if (start < end && entry.Sequence.Value > best.Sequence)
                 {
-                    overlays.Add(new Overlay(place, entry.Sequence.Value, start, (int)(end - start)));
+                    overlays.Add(new Overlay(
+                        place, HoldersOf(entry.Sequence, region, best.Epoch), entry.Sequence.Value, start,
+                        (int)(end - start)));
                 }
             }
         }
@@ -138,9 +142,22 @@ internal sealed class ReconcilePlan
         return [.. overlays.OrderBy(overlay => overlay.Sequence).DistinctBy(overlay => overlay.Sequence)];
     }
 
+    private ReplicaMask HoldersOf(Sequence sequence, int region, ulong epoch)
+    {
+        ReplicaMask holders = default;
+        for (int place = 0; place < _claims.Length; place++)
+        {
+            bool isHolder = _claims[place] is { } claim && claim.LastHistory.Epoch == epoch &&
+                !claim.IsMissing(region) && claim.OutOfOrder.Any(entry => entry.Sequence == sequence);
+            holders = holders.Set(place, isHolder);
+        }
+
+        return holders;
+    }
+
     private static bool IsSame(ReplicaClaim one, ReplicaClaim other, long page) =>
-        one.VersionDigests.TryGetValue(page, out Wire.Ids.Digest mine) &&
-        other.VersionDigests.TryGetValue(page, out Wire.Ids.Digest theirs) && mine == theirs;
+        one.VersionDigests.TryGetValue(page, out Digest mine) &&
+        other.VersionDigests.TryGetValue(page, out Digest theirs) && mine == theirs;
 
     private bool HasDifferentVersions(long region)
     {

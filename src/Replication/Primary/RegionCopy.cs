@@ -6,9 +6,10 @@ using Ublk.Wire.Messages;
 namespace Ublk.Replication.Primary;
 
 /// <summary>
-/// Makes one region the same on several replicas: compares digests of blocks of 4 KiB, asks the source for
-/// those that differ anywhere, and pushes them to the replicas that lack them; then, when reconciling, lays
-/// over them what only another replica has. While the volume serves, the source is asked only once it has
+/// Makes one region the same on several replicas. When reconciling, what others have applied beyond the
+/// source's claim is laid over the source and whoever lacks it first: so it is never overwritten where it is.
+/// Then it compares digests of blocks of 4 KiB, asks the source for those that differ anywhere, and pushes
+/// them to the replicas that lack them. While the volume serves, the source is asked only once it has
 /// applied everything that the target will not be sent, or had accepted when it was asked.
 /// </summary>
 internal sealed class RegionCopy
@@ -24,6 +25,7 @@ internal sealed class RegionCopy
     private int _pushes;
     private int _blocksLeft;
     private int _nextOverlay;
+    private bool _isCompared;
 
     /// <summary>Copies a region, or a part of it at the volume's end.</summary>
     /// <param name="owner">Asks and pushes.</param>
@@ -68,24 +70,8 @@ internal sealed class RegionCopy
 
     private int Blocks => (LengthBytes + Block - 1) / Block;
 
-    /// <summary>Begins; whoever is compared with is asked for digests.</summary>
-    public void Begin()
-    {
-        if (Targets.IsEmpty)
-        {
-            NextOverlay();
-            return;
-        }
-
-        for (int place = 0; place < ReplicaMask.Places; place++)
-        {
-            if (Targets.Has(place))
-            {
-                _asked++;
-                _owner.AskDigests(this, place);
-            }
-        }
-    }
+    /// <summary>Begins.</summary>
+    public void Begin() => Continue();
 
     /// <summary>Whether the source has to apply something before it can be asked.</summary>
     public bool IsWaiting { get; private set; }
@@ -133,7 +119,7 @@ internal sealed class RegionCopy
         _blocksLeft = wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
         if (_blocksLeft == 0)
         {
-            NextOverlay();
+            Continue();
         }
         else
         {
@@ -169,7 +155,7 @@ internal sealed class RegionCopy
         var chunk = new CopyChunk(
             reply.Epoch, default, AnswerStatus.Ok, overlay.OffsetBytes, overlay.LengthBytes, Sequence.None,
             Sequence.None, Sequence.None, reply.Crc32C, CopyFlags.None);
-        Push(chunk, payload, Targets.With(Source).Without(overlay.Source));
+        Push(chunk, payload, Targets.With(Source).Outside(overlay.Holders));
         StepWhenDone();
     }
 
@@ -218,26 +204,47 @@ internal sealed class RegionCopy
     {
         if (_pushes == 0 && _blocksLeft == 0)
         {
-            NextOverlay();
+            Continue();
         }
     }
 
-    private void NextOverlay()
+    private void Continue()
     {
-        if (_nextOverlay == _overlays.Count)
+        if (_nextOverlay < _overlays.Count)
+        {
+            _owner.AskOverlay(this, _overlays[_nextOverlay++]);
+        }
+        else if (_isCompared || Targets.IsEmpty)
         {
             _owner.Finish(this);
-            return;
         }
+        else
+        {
+            _isCompared = true;
+            AskTargets();
+        }
+    }
 
-        Overlay overlay = _overlays[_nextOverlay++];
-        _owner.AskOverlay(this, overlay);
+    private void AskTargets()
+    {
+        for (int place = 0; place < ReplicaMask.Places; place++)
+        {
+            if (Targets.Has(place))
+            {
+                _asked++;
+                _owner.AskDigests(this, place);
+            }
+        }
     }
 }
 
-/// <summary>A part of an operation that only one replica has applied.</summary>
-/// <param name="Source">The replica.</param>
+/// <summary>A part of an operation that is beyond the claim of a region's source.</summary>
+/// <param name="Source">A replica that has applied it.</param>
+/// <param name="Holders">
+/// All who have: they may have applied later ones over it, but none without it.
+/// </param>
 /// <param name="Sequence">The operation.</param>
 /// <param name="OffsetBytes">Start of the part.</param>
 /// <param name="LengthBytes">Length, at most 1 MiB.</param>
-internal readonly record struct Overlay(int Source, ulong Sequence, long OffsetBytes, int LengthBytes);
+internal readonly record struct Overlay(
+    int Source, ReplicaMask Holders, ulong Sequence, long OffsetBytes, int LengthBytes);

@@ -13,7 +13,6 @@ internal sealed class ReplicaClaim
     private readonly List<OutOfOrderEntry> _outOfOrder = [];
     private readonly Dictionary<long, Digest> _digests = [];
     private readonly Dictionary<long, ulong[]> _pages = [];
-    private int _parts;
 
     /// <summary>Begins with the head of a claim that was granted.</summary>
     /// <param name="claim">The head.</param>
@@ -38,6 +37,9 @@ internal sealed class ReplicaClaim
     public ReplicaFlags Flags { get; }
 
     public ulong VoidedIn { get; }
+
+    /// <summary>Parts of its lists that have come.</summary>
+    public int Parts { get; private set; }
 
     /// <summary>Whether all its lists have come.</summary>
     public bool IsComplete { get; private set; }
@@ -85,12 +87,12 @@ internal sealed class ReplicaClaim
     /// <returns>Whether it is the next one.</returns>
     public bool TryAdd(scoped in ClaimEntries entries)
     {
-        if (IsComplete || entries.Part != _parts)
+        if (IsComplete || entries.Part != Parts)
         {
             return false;
         }
 
-        _parts++;
+        Parts++;
         IsComplete = !entries.HasMore;
         foreach (IntentRun run in entries.Intents)
         {

@@ -265,10 +265,14 @@ public sealed class VolumePrimary : IVolumeEffects
 
     private void Take(int place, in Grant grant)
     {
-        if (grant.Epoch == _options.Epoch && grant.GrantedMs > 0)
+        if (grant.Epoch == _options.Epoch && _volume is not null)
         {
             const long NsPerMs = 1_000_000;
-            _volume?.OnGrant(place, grant.SentAtNs, grant.GrantedMs * NsPerMs, _now);
+            _volume.OnReport(place, grant.Applied.Value, grant.Durable.Value, _now);
+            if (grant.GrantedMs > 0)
+            {
+                _volume.OnGrant(place, grant.SentAtNs, grant.GrantedMs * NsPerMs, _now);
+            }
         }
     }
 

@@ -56,6 +56,10 @@ public readonly record struct ReplicaMask(uint Bits)
         return bits == 0 ? -1 : BitOperations.TrailingZeroCount(bits);
     }
 
+    /// <summary>Those that are not in another set.</summary>
+    /// <param name="others">The other set.</param>
+    public ReplicaMask Outside(ReplicaMask others) => new(Bits & ~others.Bits);
+
     /// <summary>Those in both.</summary>
     public static ReplicaMask operator &(ReplicaMask left, ReplicaMask right) => new(left.Bits & right.Bits);
 
