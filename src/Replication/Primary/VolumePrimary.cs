@@ -65,13 +65,13 @@ public sealed class VolumePrimary : IVolumeEffects
         SetClock(now);
         _isOpen[place] = false;
         _promotion.OnLost(place);
-        _admissions.OnLost(place);
         if (_volume is not null)
         {
             _volume.OnReplicaLost(place, now);
             _reads.OnLost(place, read => _volume.OnReadEnded(read, place, BlockStatus.Gone, now));
         }
 
+        _admissions.OnLost(place); // Copies from it need another source, which is not this one.
         Step();
     }
 

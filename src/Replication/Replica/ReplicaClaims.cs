@@ -156,15 +156,38 @@ internal sealed class ReplicaClaims
 
     private List<IntentRun> Intents()
     {
-        var runs = new List<IntentRun>();
+        var unsure = new GrainMap(State.Intents.Grains);
         for (int first = State.Intents.NextIn(0); first < State.Intents.Grains;)
         {
             int end = State.Intents.NextOut(first);
-            runs.Add(new IntentRun(first, end - first));
+            unsure.Add(first, end - first);
             first = State.Intents.NextIn(end);
         }
 
+        AddUnapplied(unsure);
+        var runs = new List<IntentRun>();
+        for (int first = unsure.NextIn(0); first < unsure.Grains;)
+        {
+            int end = unsure.NextOut(first);
+            runs.Add(new IntentRun(first, end - first));
+            first = unsure.NextIn(end);
+        }
+
         return runs;
+    }
+
+    // An operation that was accepted, and dropped before the image had it, has left only its version behind.
+    // It would pass for the content of those who have applied it.
+    private void AddUnapplied(GrainMap unsure)
+    {
+        for (int region = 0; region < State.Versions.Regions; region++)
+        {
+            if (_context.Live.Version(region) > _progress.Applied)
+            {
+                int first = region * StoreFormat.GrainsPerRegion;
+                unsure.Add(first, Math.Min(StoreFormat.GrainsPerRegion, unsure.Grains - first));
+            }
+        }
     }
 
     private List<MissingRun> Missing()

@@ -16,6 +16,7 @@ public sealed class VolumeMachine
     private readonly IVolumeEffects _effects;
     private readonly HostRequests _requests;
     private readonly ReplicaTable _replicas;
+    private readonly VolumeFlushes _flushes;
     private readonly VolumeWrites _writes;
     private readonly VolumeReads _reads;
     private readonly int _local;
@@ -39,7 +40,9 @@ public sealed class VolumeMachine
         _requests = new HostRequests(options.MaxRequests, effects);
         _replicas = new ReplicaTable(configuration);
         var reading = new RangeIndex(options.MaxRequests);
-        _writes = new VolumeWrites(options, _requests, _replicas, firstSequence, reading, local, effects)
+        _flushes = new VolumeFlushes(options.MaxRequests, _requests, _replicas, effects);
+        _writes = new VolumeWrites(
+            options, _requests, _replicas, firstSequence, _flushes, reading, local, effects)
         {
             OnAcknowledged = first => _reads!.WakeChain(first, _now),
         };
@@ -82,7 +85,7 @@ public sealed class VolumeMachine
         }
         else if (request.Operation == BlockOperation.Flush)
         {
-            _writes.StartFlush(id);
+            _flushes.Start(id, Acknowledged);
         }
         else
         {
@@ -305,7 +308,7 @@ public sealed class VolumeMachine
     {
         if (_replicas.Report(replica, applied, durable))
         {
-            _writes.OnCommitted();
+            _flushes.OnCommitted();
         }
     }
 
@@ -313,7 +316,7 @@ public sealed class VolumeMachine
     {
         if (_replicas.Committed < Acknowledged)
         {
-            _writes.Flush();
+            _flushes.Ask(Acknowledged);
         }
     }
 

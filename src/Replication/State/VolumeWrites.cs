@@ -3,7 +3,7 @@ using Ublk.Wire.Blocks;
 namespace Ublk.Replication.State;
 
 /// <summary>
-/// Mutating operations and flushes of the host: their place in history, the replicas' answers, the quorum,
+/// Mutating operations of the host: their place in history, the replicas' answers, the quorum,
 /// back-pressure (replication design, section 4 and rules 15 to 20).
 /// </summary>
 internal sealed class VolumeWrites
@@ -15,7 +15,7 @@ internal sealed class VolumeWrites
     private readonly RangeIndex _open;
     private readonly RangeIndex _reading;
     private readonly Queue<ulong> _held;
-    private readonly Queue<ulong> _flushes;
+    private readonly VolumeFlushes _flushes;
     private readonly ReplicaLag[] _lags = new ReplicaLag[ReplicaMask.Places];
     private readonly int _local;
 
@@ -24,12 +24,13 @@ internal sealed class VolumeWrites
     /// <param name="requests">The host's requests.</param>
     /// <param name="replicas">What is known of the replicas.</param>
     /// <param name="firstSequence">First sequence of the epoch.</param>
+    /// <param name="flushes">Whoever waits for stable media.</param>
     /// <param name="reading">Ranges that are being read: no operation on one begins.</param>
     /// <param name="local">Place of the local replica; −1 without one.</param>
     /// <param name="effects">The surroundings.</param>
     public VolumeWrites(
         VolumeOptions options, HostRequests requests, ReplicaTable replicas, ulong firstSequence,
-        RangeIndex reading, int local, IVolumeEffects effects)
+        VolumeFlushes flushes, RangeIndex reading, int local, IVolumeEffects effects)
     {
         _options = options;
         _requests = requests;
@@ -40,7 +41,7 @@ internal sealed class VolumeWrites
         Window = new WriteWindow(firstSequence, options.WindowOperations, options.WindowBytes);
         _open = new RangeIndex(options.WindowOperations);
         _held = new Queue<ulong>(options.MaxRequests);
-        _flushes = new Queue<ulong>(options.MaxRequests);
+        _flushes = flushes;
         Acknowledged = firstSequence - 1;
     }
 
@@ -66,34 +67,6 @@ internal sealed class VolumeWrites
 
         _held.Enqueue(id);
         Pump();
-    }
-
-    /// <summary>Starts a flush: everything acknowledged before it is to be durable on a quorum.</summary>
-    /// <param name="id">The request.</param>
-    public void StartFlush(ulong id)
-    {
-        _ = _requests.TryFind(id, out int slot);
-        if (_replicas.Committed >= Acknowledged)
-        {
-            _requests.Answer(slot, BlockStatus.Ok);
-            return;
-        }
-
-        _requests[slot].Through = Acknowledged;
-        _flushes.Enqueue(id);
-        Flush();
-    }
-
-    /// <summary>Asks all who count to flush what is acknowledged, unless they were asked.</summary>
-    public void Flush()
-    {
-        for (int place = 0; place < ReplicaMask.Places; place++)
-        {
-            if (_replicas.Counting.Has(place) && _replicas.MarkFlush(place, Acknowledged))
-            {
-                _effects.SendFlush(place, Acknowledged);
-            }
-        }
     }
 
     /// <summary>Lets a read wait for the latest operation on its range without its quorum, if any.</summary>
@@ -170,11 +143,7 @@ internal sealed class VolumeWrites
             }
         }
 
-        if (_flushes.Count > 0)
-        {
-            Flush();
-        }
-
+        _flushes.Repeat(Acknowledged);
         AcknowledgeAll();
         Pump();
     }
@@ -238,25 +207,6 @@ internal sealed class VolumeWrites
         }
 
         Pump();
-    }
-
-    /// <summary>More is durable on a quorum than before: flushes may be complete.</summary>
-    public void OnCommitted()
-    {
-        while (_flushes.TryPeek(out ulong id))
-        {
-            if (_requests.TryFind(id, out int slot))
-            {
-                if (_requests[slot].Through > _replicas.Committed)
-                {
-                    return;
-                }
-
-                _requests.Answer(slot, BlockStatus.Ok);
-            }
-
-            _ = _flushes.Dequeue();
-        }
     }
 
     /// <summary>Operations that may have their quorum by now are looked at.</summary>
@@ -389,7 +339,7 @@ internal sealed class VolumeWrites
                 (operation.Flags & BlockRequestFlags.ForceUnitAccess) != BlockRequestFlags.None;
             if (isDurable)
             {
-                StartFlush(request);
+                _flushes.Start(request, Acknowledged);
             }
             else
             {

@@ -39,7 +39,8 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         _node = node;
         _superblock = new Superblock
         {
-            Identity = new ReplicaIdentity(new ClusterId(1), world.Volume, member.Replica, member.Incarnation),
+            Identity = new ReplicaIdentity(
+                new ClusterId(1), world.Volume, member.Replica, member.Incarnation),
             SizeBytes = world.Options.VolumeBytes,
             LogicalBlockBytes = world.Options.BlockBytes,
             RingRecords = world.Options.RingRecords,

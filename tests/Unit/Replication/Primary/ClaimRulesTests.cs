@@ -64,8 +64,8 @@ public sealed class ClaimRulesTests
     public void AJointConfigurationNeedsBoth()
     {
         var rule = new QuorumRule(3, 2);
-        var joint = new VolumeConfiguration(
-            2, new ReplicaGroup(new ReplicaMask(0b00111), rule), new ReplicaGroup(new ReplicaMask(0b11100), rule));
+        var old = new ReplicaGroup(new ReplicaMask(0b00111), rule);
+        var joint = new VolumeConfiguration(2, old, new ReplicaGroup(new ReplicaMask(0b11100), rule));
         ReplicaClaim claim = ClaimMaker.Of(1, 1);
         Assert.False(ClaimRules.AreEnough(joint, [claim, claim, null, null, null]));
         Assert.False(ClaimRules.AreEnough(joint, [claim, null, claim, null, null]));

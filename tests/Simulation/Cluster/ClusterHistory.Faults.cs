@@ -1,0 +1,205 @@
+using Ublk.Tests.Simulation.Judge;
+using Ublk.Tests.Simulation.Network;
+using Ublk.Tests.Simulation.World;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <content>What goes wrong, and what is done about it from outside.</content>
+internal sealed partial class ClusterHistory
+{
+    private void PlanFault() => _world.Clock.After(_random.Below(_options.MaxFaultPauseNs), () =>
+    {
+        if (!_isCalm)
+        {
+            if (_options.HasFaults)
+            {
+                Disturb(_options.NextFault(_random));
+            }
+
+            RestartDead();
+            PlanFault();
+        }
+    });
+
+    private void Disturb(FaultKind kind)
+    {
+        int node = _random.Below(_nodes.Length);
+        int other = _random.Below(_nodes.Length);
+        _world.Note($"fault: {kind} {node} {other}");
+        switch (kind)
+        {
+            case FaultKind.KillProcess:
+                Stop(node, losesPower: false);
+                break;
+            case FaultKind.LosePower:
+                Stop(node, losesPower: true);
+                break;
+            case FaultKind.KillEverywhere or FaultKind.LosePowerEverywhere:
+                for (int i = 0; i < _nodes.Length; i++)
+                {
+                    Stop(i, kind == FaultKind.LosePowerEverywhere);
+                }
+
+                break;
+            case FaultKind.Freeze:
+                _nodes[node].Freeze();
+                Later(_nodes[node].Thaw);
+                break;
+            case FaultKind.Cut:
+                _world.Network.Cut(node, other);
+                Later(() => _world.Network.Heal(node, other));
+                break;
+            case FaultKind.Isolate:
+                Isolate(node);
+                break;
+            case FaultKind.ResetSession:
+                _world.Network.ResetBetween(node, other);
+                break;
+            case FaultKind.SwitchWriter:
+                _writer?.Release();
+                Want(_random.Below(LatencyModel.Second));
+                break;
+            case FaultKind.TwoCandidates:
+                ulong epoch = ++_epoch;
+                StartWriter(node, epoch);
+                StartWriter(other, _random.Chance(500) ? epoch : ++_epoch);
+                break;
+            case FaultKind.ForgetCommand:
+                _epoch = Math.Max(1, _epoch - 1);
+                break;
+            default:
+                break;
+        }
+    }
+
+    private void Isolate(int node)
+    {
+        for (int i = 0; i < _nodes.Length; i++)
+        {
+            int other = i;
+            _world.Network.Cut(node, other);
+            _world.Network.Cut(other, node);
+            Later(() =>
+            {
+                _world.Network.Heal(node, other);
+                _world.Network.Heal(other, node);
+            });
+        }
+    }
+
+    private void Later(Action mend) => _world.Clock.After(_random.Below(5 * LatencyModel.Second), mend);
+
+    private void Stop(int index, bool losesPower)
+    {
+        SimulatedNode node = _nodes[index];
+        if (!node.IsRunning && !losesPower || !node.IsPowered)
+        {
+            return;
+        }
+
+        if (losesPower)
+        {
+            node.LosePower();
+            if (index < _replicas.Length)
+            {
+                _world.Checker.Lost(index);
+            }
+        }
+        else
+        {
+            node.Kill();
+        }
+
+        foreach (PrimaryHost primary in _primaries.FindAll(one => one.Node == node))
+        {
+            bool wasWriter = primary == _writer;
+            Retire(primary);
+            if (wasWriter)
+            {
+                Want(_random.Below(5 * LatencyModel.Second));
+            }
+        }
+
+        if (index < _replicas.Length)
+        {
+            _replicas[index].Close();
+        }
+
+        _world.Clock.After(_random.Below(3 * LatencyModel.Second), () => Start(index));
+    }
+
+    private void Start(int index)
+    {
+        SimulatedNode node = _nodes[index];
+        if (node.IsRunning)
+        {
+            return;
+        }
+
+        if (index >= _replicas.Length)
+        {
+            node.Start();
+            return;
+        }
+
+        _replicas[index].Image.WhenUnlocked(() =>
+        {
+            if (!node.IsRunning)
+            {
+                node.Start();
+                _replicas[index].Open();
+                if (_replicas[index].Damage is { } damage)
+                {
+                    throw new HistoryException($"replica {index} is damaged: {damage}");
+                }
+            }
+        });
+    }
+
+    // What an operator, or the service manager, does with a replica whose disk has failed.
+    private void RestartDead()
+    {
+        for (int i = 0; i < _replicas.Length; i++)
+        {
+            if (_replicas[i].Machine is { } machine && (machine.IsDead || machine.HasFailed))
+            {
+                Stop(i, losesPower: false);
+            }
+        }
+    }
+
+    private void Calm()
+    {
+        _isCalm = true;
+        _world.Note("calm");
+        _world.Network.Faults = NetworkFaults.None with { TimeoutNs = LatencyModel.Second };
+        _world.Network.HealAll();
+        for (int i = 0; i < _nodes.Length; i++)
+        {
+            _nodes[i].Thaw();
+            Start(i);
+        }
+
+        foreach (ReplicaHost replica in _replicas)
+        {
+            replica.HasNoFaults();
+        }
+
+        RestartDead();
+        Watch(wasServing: true);
+    }
+
+    // There is always a next attempt while nobody serves, or with too few replicas that count.
+    private void Watch(bool wasServing) => _world.Clock.After(5 * LatencyModel.Second, () =>
+    {
+        _world.Network.HealAll();
+        RestartDead();
+        bool isServing = _writer?.Machine.Volume?.Replicas.HasWriteQuorum ?? false;
+        if (!isServing && !wasServing)
+        {
+            Want(0);
+        }
+
+        Watch(isServing);
+    });
+}
