@@ -45,9 +45,16 @@ internal sealed class ReplicaContext
         offsetBytes % Options.BlockBytes == 0 && lengthBytes % Options.BlockBytes == 0 &&
         offsetBytes + lengthBytes <= State.SizeBytes;
 
+    /// <summary>Regions, first and last, that are about to become missing: nothing counts there.</summary>
+    public List<(int First, int Last)> Breaking { get; } = [];
+
     /// <summary>Whether a range touches missing regions.</summary>
-    public bool IsMissing(long offsetBytes, long lengthBytes) => State.Missing.Count > 0 &&
-        State.Missing.NextMissing(RegionOf(offsetBytes)) <= RegionOf(offsetBytes + lengthBytes - 1);
+    public bool IsMissing(long offsetBytes, long lengthBytes)
+    {
+        int first = RegionOf(offsetBytes), last = RegionOf(offsetBytes + lengthBytes - 1);
+        return State.Missing.Count > 0 && State.Missing.NextMissing(first) <= last ||
+            Breaking.Count > 0 && Breaking.Exists(broken => broken.First <= last && first <= broken.Last);
+    }
 
     /// <summary>Highest version of the regions of a range: nothing issued there is newer.</summary>
     public ulong HighestVersion(long offsetBytes, long lengthBytes)

@@ -35,6 +35,7 @@ public sealed partial class ReplicaMachine
     {
         (long offset, long length) = _writes.RangeOf(slot);
         int end = ReplicaContext.RegionOf(offset + length - 1) + 1;
+        _context.Breaking.Add((ReplicaContext.RegionOf(offset), end - 1));
         ulong epoch = State.History.Last.Epoch;
         var claim = new HistoryPoint(epoch, _context.Durable);
         const int Fixed = 64;

@@ -234,6 +234,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
                 FinishStart();
                 break;
             case ReplicaIo.Broken:
+                _context.Breaking.RemoveAt(0); // Records become durable in order.
                 _context.Live.Condition = State.Condition;
                 _writes.Finish((int)value);
                 break;
