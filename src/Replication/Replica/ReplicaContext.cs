@@ -52,8 +52,15 @@ internal sealed class ReplicaContext
     public bool IsMissing(long offsetBytes, long lengthBytes)
     {
         int first = RegionOf(offsetBytes), last = RegionOf(offsetBytes + lengthBytes - 1);
-        return State.Missing.Count > 0 && State.Missing.NextMissing(first) <= last ||
-            Breaking.Count > 0 && Breaking.Exists(broken => broken.First <= last && first <= broken.Last);
+        foreach ((int brokenFirst, int brokenLast) in Breaking)
+        {
+            if (brokenFirst <= last && first <= brokenLast)
+            {
+                return true;
+            }
+        }
+
+        return State.Missing.Count > 0 && State.Missing.NextMissing(first) <= last;
     }
 
     /// <summary>Highest version of the regions of a range: nothing issued there is newer.</summary>

@@ -18,9 +18,17 @@ internal sealed class ReplicaSessions
     /// <param name="found">What it opened with.</param>
     public bool TryFind(int session, out PeerSession found)
     {
-        int at = _sessions.FindIndex(known => known.Session == session);
-        found = at < 0 ? default : _sessions[at];
-        return at >= 0;
+        foreach (PeerSession known in _sessions)
+        {
+            if (known.Session == session)
+            {
+                found = known;
+                return true;
+            }
+        }
+
+        found = default;
+        return false;
     }
 
     /// <summary>Adds one.</summary>
