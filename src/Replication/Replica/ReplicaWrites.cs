@@ -85,7 +85,7 @@ internal sealed class ReplicaWrites
         }
 
         Next++;
-        if (!Holds && _progress.Has(sequence))
+        if (!Holds && _progress.Has(sequence) && !Mistakes.Make(Mistake.AppliedTwice))
         {
             Release(write.Operation, payload);
             Answer(sequence, _context.IsMissing(write.OffsetBytes, write.LengthBytes)
@@ -196,7 +196,8 @@ internal sealed class ReplicaWrites
     public bool OnImageEnded(int slot, int result)
     {
         ref ReplicaOperation operation = ref _operations[slot];
-        if (result < 0 || operation.Operation == Mutation.Write && result != operation.LengthBytes)
+        if (!Mistakes.Make(Mistake.WriteErrorIgnored) &&
+            (result < 0 || operation.Operation == Mutation.Write && result != operation.LengthBytes))
         {
             operation.Stage = OperationStage.Breaking;
             operation.Status = result == -Errno.ENOSPC ? AnswerStatus.NoSpace : AnswerStatus.IoError;
@@ -317,7 +318,8 @@ internal sealed class ReplicaWrites
     // versions behind this operation in the session that the region is newer.
     private void Stamp(in ReplicaOperation operation)
     {
-        int last = ReplicaContext.RegionOf(operation.OffsetBytes + operation.LengthBytes - 1);
+        int last = Mistakes.Make(Mistake.VersionNotStamped) ? -1
+            : ReplicaContext.RegionOf(operation.OffsetBytes + operation.LengthBytes - 1);
         for (int region = ReplicaContext.RegionOf(operation.OffsetBytes); region <= last; region++)
         {
             ulong version = _context.Live.Version(region);
@@ -350,7 +352,7 @@ internal sealed class ReplicaWrites
             Policy.Confirm(need);
         }
 
-        if (need.Step == IntentStep.Ready)
+        if (need.Step == IntentStep.Ready || Mistakes.Make(Mistake.IntentsNotDurable))
         {
             TryIssue(ref operation);
             return true;

@@ -69,6 +69,7 @@ internal sealed class ClusterHistory
         };
         world.OnStageChanged = OnStageChanged;
         world.OnPrimaryEvent = OnPrimaryEvent;
+        world.Watch = new ClusterWatch(world, _replicas, _primaries);
         _client = new HostClient(world);
     }
 
@@ -204,6 +205,7 @@ internal sealed class ClusterHistory
     private void Retire(PrimaryHost primary)
     {
         primary.Close();
+        _client.Forget(primary);
         _ = _primaries.Remove(primary);
         if (_writer == primary)
         {
@@ -222,6 +224,7 @@ internal sealed class ClusterHistory
         switch (primary.Machine.Stage)
         {
             case PrimaryStage.Serving:
+                _world.Watch.Serves(primary);
                 _writer = primary;
                 _inSync = default;
                 _world.Checker.Recovered();
@@ -245,6 +248,7 @@ internal sealed class ClusterHistory
 
     private void OnPrimaryEvent(PrimaryHost primary)
     {
+        _world.Watch.Happens(primary);
         if (primary != _writer || primary.Machine.Volume is not { } volume)
         {
             return;

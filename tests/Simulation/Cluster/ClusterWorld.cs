@@ -43,6 +43,8 @@ internal sealed class ClusterWorld
 
     public HistoryChecker Checker { get; }
 
+    public ClusterWatch Watch { get; set; } = null!;
+
     public VolumeId Volume { get; } = new(7);
 
     public int MaxHotGrains { get; }

@@ -1,0 +1,103 @@
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Tests.Simulation.Judge;
+using Ublk.Wire.Ids;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <summary>
+/// Watches writers and replicas together: that no two may read at once (S7), that nobody serves an epoch that
+/// too few have recorded, and that after every recovery replicas agree wherever they say that they do.
+/// </summary>
+/// <param name="world">The world.</param>
+/// <param name="replicas">Its replicas.</param>
+/// <param name="primaries">Its writers, and those that want to be.</param>
+internal sealed class ClusterWatch(
+    ClusterWorld world, ReplicaHost[] replicas, List<PrimaryHost> primaries)
+{
+    private readonly Dictionary<ulong, Writer> _served = [];
+    private ulong _highest;
+
+    /// <summary>On how many replicas everything up to a sequence of an epoch ever was durable.</summary>
+    public int CountSynced(ulong epoch, ulong sequence) =>
+        replicas.Count(replica => replica.Watch.HasSynced(epoch, sequence));
+
+    /// <summary>Whether a grant may still let its writer read.</summary>
+    /// <param name="writer">The writer.</param>
+    /// <param name="until">When the grant ends, by the writer's clock.</param>
+    public bool MayRead(Writer writer, long until) => primaries.Exists(primary =>
+        primary.Options.Writer == writer && primary.Node.IsRunning && primary.Node.Clock.Now < until &&
+        primary.Machine.Volume is { Stage: VolumeStage.Serving or VolumeStage.Releasing });
+
+    /// <summary>A writer begins to serve.</summary>
+    /// <param name="primary">It.</param>
+    public void Serves(PrimaryHost primary)
+    {
+        ulong epoch = primary.Options.Epoch.Value;
+        bool isFirst = _served.TryAdd(epoch, primary.Options.Writer);
+        if (!isFirst && _served[epoch] != primary.Options.Writer)
+        {
+            throw new HistoryException($"two writers serve epoch {epoch}");
+        }
+
+        if (replicas.Count(replica => replica.Watch.HasStarted(epoch)) < world.Options.WriteQuorum)
+        {
+            throw new HistoryException($"epoch {epoch} is served, but its start is not durable on W");
+        }
+
+        _highest = Math.Max(_highest, epoch);
+        primaries.ForEach(Happens);
+        Compare(epoch);
+    }
+
+    /// <summary>Something has happened to a writer.</summary>
+    /// <param name="primary">It.</param>
+    public void Happens(PrimaryHost primary)
+    {
+        bool mayRead = primary.Options.Epoch.Value < _highest && primary.Node.IsRunning &&
+            primary.Machine.Volume is { Stage: VolumeStage.Serving or VolumeStage.Releasing } volume &&
+            primary.Node.Clock.Now < volume.Replicas.LeaseUntil;
+        if (mayRead)
+        {
+            throw new HistoryException(
+                $"epoch {_highest} is served while the writer of {primary.Options.Epoch} has its lease");
+        }
+    }
+
+    // Outside of I and M, those that the epoch has started on are the same.
+    private void Compare(ulong epoch)
+    {
+        for (int one = 0; one < replicas.Length; one++)
+        {
+            for (int other = one + 1; other < replicas.Length && HasStarted(one, epoch); other++)
+            {
+                if (HasStarted(other, epoch))
+                {
+                    Compare(one, other, epoch);
+                    break; // The next one is compared with that.
+                }
+            }
+        }
+    }
+
+    private bool HasStarted(int place, ulong epoch) => replicas[place].Machine is { HasFailed: false } machine &&
+        machine.State.EpochStart.Epoch == epoch && machine.Promise.Epoch == epoch;
+
+    private void Compare(int one, int other, ulong epoch)
+    {
+        MetadataState left = replicas[one].Machine!.State, right = replicas[other].Machine!.State;
+        for (int grain = 0; grain < left.Intents.Grains; grain++)
+        {
+            int region = grain / StoreFormat.GrainsPerRegion;
+            bool isOpen = left.Intents.Contains(grain) || right.Intents.Contains(grain) ||
+                left.Missing.Contains(region) || right.Missing.Contains(region);
+            long offset = (long)grain * StoreFormat.GrainBytes;
+            if (!isOpen && !replicas[one].Image.IsSame(replicas[other].Image, offset, StoreFormat.GrainBytes))
+            {
+                throw new HistoryException(
+                    $"epoch {epoch} is served, and grain {grain} differs between {one} and {other}, " +
+                    "which neither says");
+            }
+        }
+    }
+}
