@@ -17,6 +17,9 @@ namespace Ublk.Tests.Simulation.Cluster;
 /// </summary>
 internal sealed class ClusterHistory
 {
+    /// <summary>How the message of a history begins that does not come to an end.</summary>
+    public const string Endless = "it does not come to an end";
+
     private const long FaultsLimitNs = 60 * LatencyModel.Second;
     private const long EndLimitNs = 600 * LatencyModel.Second;
 
@@ -133,7 +136,7 @@ internal sealed class ClusterHistory
             {
                 if (mustCome)
                 {
-                    throw new HistoryException($"it does not come to an end: {Describe()}");
+                    throw new HistoryException($"{Endless}: {Describe()}");
                 }
 
                 return;
@@ -281,8 +284,14 @@ internal sealed class ClusterHistory
 
     private void Disturb(FaultKind kind)
     {
-        int node = _random.Below(_nodes.Length);
+        bool isWriter = _writer is not null && _random.Chance(300);
+        int node = isWriter ? _writer!.Node.Index : _random.Below(_nodes.Length);
         int other = _random.Below(_nodes.Length);
+        if (_random.Chance(200))
+        {
+            Want(_random.Below(2 * LatencyModel.Second)); // Somebody takes it for the end of the writer.
+        }
+
         _world.Note($"fault: {kind} {node} {other}");
         switch (kind)
         {
@@ -360,7 +369,7 @@ internal sealed class ClusterHistory
             node.LosePower();
             if (index < _replicas.Length)
             {
-                _world.Checker.Lost(index);
+                _world.Lost(index);
             }
         }
         else
@@ -383,7 +392,8 @@ internal sealed class ClusterHistory
             _replicas[index].Close();
         }
 
-        _world.Clock.After(_random.Below(3 * LatencyModel.Second), () => Start(index));
+        long pause = _random.Chance(300) ? 100 * LatencyModel.Millisecond : 3 * LatencyModel.Second;
+        _world.Clock.After(_random.Below(pause), () => Start(index));
     }
 
     private void Start(int index)

@@ -50,6 +50,41 @@ internal sealed class ClusterWatch(
         Compare(epoch);
     }
 
+    /// <summary>A write is answered, and nothing was lost since it began: W replicas hold it.</summary>
+    /// <param name="number">Its number.</param>
+    /// <param name="block">First block.</param>
+    /// <param name="count">Blocks.</param>
+    public void Acknowledged(int number, int block, int count)
+    {
+        int holders = replicas.Count(replica => Holds(replica, number, block, count));
+        if (holders < world.Options.WriteQuorum)
+        {
+            throw new HistoryException(
+                $"only {holders} replicas hold what is acknowledged: {world.Checker.Describe(number)}");
+        }
+    }
+
+    // Where a write has failed meanwhile, what was applied before is missing too; that was answered in time.
+    private bool Holds(ReplicaHost replica, int number, int first, int count)
+    {
+        int length = world.Options.BlockBytes;
+        byte[] bytes = new byte[length];
+        for (int block = first; block < first + count; block++)
+        {
+            long offset = (long)block * length;
+            replica.Image.Peek(offset, bytes);
+            bool isMissing =
+                replica.Machine?.State is { Condition: ReplicaCondition.Sound } state &&
+                state.Missing.Contains((int)(offset / StoreFormat.RegionBytes));
+            if (isMissing || !HistoryChecker.IsOf(number, block, bytes))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>Something has happened to a writer.</summary>
     /// <param name="primary">It.</param>
     public void Happens(PrimaryHost primary)

@@ -106,6 +106,12 @@ internal sealed class HostClient : IBlockCompletion
         }
 
         bool isRead = call.Operation == BlockOperation.Read;
+        if (status == BlockStatus.Ok && call.Operation == BlockOperation.Write && !call.IsCrossed &&
+            call.LostBefore == _world.LostCount)
+        {
+            _world.Watch.Acknowledged(call.Number, call.Block, call.Count);
+        }
+
         OkCount += status == BlockStatus.Ok ? 1 : 0;
         _world.Checker.Complete(_world.Clock.Now, call.Number, status, isRead ? call.Buffer.Span : []);
         if (isRead)
@@ -172,7 +178,16 @@ internal sealed class HostClient : IBlockCompletion
         int number = _world.Checker.Begin(
             _world.Clock.Now, wish.Operation, wish.IsDurable, wish.Block, wish.Count,
             buffer.LengthBytes > 0 ? buffer.Span : []);
-        var call = new HostCall(number, wish.Operation, buffer);
+        var call = new HostCall(number, wish.Operation, buffer)
+        {
+            Block = wish.Block, Count = wish.Count, LostBefore = _world.LostCount,
+        };
+        foreach (HostCall other in _calls.Values)
+        {
+            call.IsCrossed |= call.Crosses(other);
+            other.IsCrossed |= call.Crosses(other);
+        }
+
         _calls.Add((ulong)number, call);
         _lastBlock = wish.Operation == BlockOperation.Write ? wish.Block : _lastBlock;
         _writer!.Submit(RequestFor(call, wish.Block, wish.Count,
@@ -186,5 +201,19 @@ internal sealed class HostClient : IBlockCompletion
             call.Operation, flags, block * blockBytes, count * blockBytes, call.Buffer, (ulong)call.Number);
     }
 
-    private sealed record HostCall(int Number, BlockOperation Operation, IoBuffer Buffer);
+    private sealed record HostCall(int Number, BlockOperation Operation, IoBuffer Buffer)
+    {
+        public int Block { get; init; }
+
+        public int Count { get; init; }
+
+        public int LostBefore { get; init; }
+
+        /// <summary>Another change of the same blocks is, or was, under way too.</summary>
+        public bool IsCrossed { get; set; }
+
+        public bool Crosses(HostCall other) => Operation != BlockOperation.Read &&
+            other.Operation != BlockOperation.Read &&
+            Block < other.Block + other.Count && other.Block < Block + Count;
+    }
 }

@@ -277,7 +277,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             if (result < 0 && io >> 56 != Reads)
             {
                 _world.Note($"replica {_node.Index}: io {io:x} fails with {result}");
-                _world.Checker.Lost(_node.Index);
+                _world.Lost(_node.Index);
             }
 
             Watch.Ended(io, result);
