@@ -1,3 +1,5 @@
+using Ublk.Replication.State;
+using Ublk.Tests.Simulation.Judge;
 using Ublk.Uring;
 using Ublk.Wire.Blocks;
 
@@ -96,6 +98,7 @@ internal sealed class HostClient : IBlockCompletion
     {
         if (_late.Remove(token, out (PrimaryHost Writer, HostCall Call) late))
         {
+            ThrowUnlessLeased(late.Writer, status);
             _world.Checker.Complete(_world.Clock.Now, late.Call.Number, status, late.Call.Buffer.Span);
             return;
         }
@@ -116,10 +119,24 @@ internal sealed class HostClient : IBlockCompletion
         _world.Checker.Complete(_world.Clock.Now, call.Number, status, isRead ? call.Buffer.Span : []);
         if (isRead)
         {
+            ThrowUnlessLeased(_writer!, status);
             _world.Memory.Return(call.Buffer);
         }
 
         Ask();
+    }
+
+    // No read is answered after the lease has ended, by the clock of who answers.
+    private static void ThrowUnlessLeased(PrimaryHost writer, BlockStatus status)
+    {
+        bool isLate = status == BlockStatus.Ok &&
+            writer.Machine.Volume is { Stage: VolumeStage.Serving or VolumeStage.Releasing } volume &&
+            writer.Node.Clock.Now >= volume.Replicas.LeaseUntil;
+        if (isLate)
+        {
+            throw new HistoryException(
+                $"a read is answered after the lease of the writer of {writer.Options.Epoch} has ended");
+        }
     }
 
     private void Ask()
