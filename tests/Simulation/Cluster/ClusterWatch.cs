@@ -22,13 +22,6 @@ internal sealed class ClusterWatch(
     public int CountSynced(ulong epoch, ulong sequence) =>
         replicas.Count(replica => replica.Watch.HasSynced(epoch, sequence));
 
-    /// <summary>Whether a grant may still let its writer read.</summary>
-    /// <param name="writer">The writer.</param>
-    /// <param name="until">When the grant ends, by the writer's clock.</param>
-    public bool MayRead(Writer writer, long until) => primaries.Exists(primary =>
-        primary.Options.Writer == writer && primary.Node.IsRunning && primary.Node.Clock.Now < until &&
-        primary.Machine.Volume is { Stage: VolumeStage.Serving or VolumeStage.Releasing });
-
     /// <summary>A writer begins to serve.</summary>
     /// <param name="primary">It.</param>
     public void Serves(PrimaryHost primary)
@@ -92,6 +85,13 @@ internal sealed class ClusterWatch(
         bool mayRead = primary.Options.Epoch.Value < _highest && primary.Node.IsRunning &&
             primary.Machine.Volume is { Stage: VolumeStage.Serving or VolumeStage.Releasing } volume &&
             primary.Node.Clock.Now < volume.Replicas.LeaseUntil;
+        long longest = primary.LastHeartbeat + primary.Options.LeaseMs * World.LatencyModel.Millisecond;
+        if (primary.Machine.Volume is { } served && served.Replicas.LeaseUntil > longest)
+        {
+            throw new HistoryException(
+                $"the lease of the writer of {primary.Options.Epoch} is longer than it asked for");
+        }
+
         if (mayRead)
         {
             throw new HistoryException(

@@ -171,6 +171,11 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             return;
         }
 
+        if (head.Kind == MessageKind.Release)
+        {
+            Watch.Released();
+        }
+
         Machine.OnMessage(number, head, payload, Now);
     }
 
