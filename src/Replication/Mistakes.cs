@@ -3,8 +3,8 @@ using System.Diagnostics.CodeAnalysis;
 namespace Ublk.Replication;
 
 /// <summary>
-/// Mistakes that the machines make on purpose where a test asks for one, so that it is known that the simulator
-/// sees it. Each breaks the rule of the replication design that it names.
+/// Mistakes that the machines make on purpose where a test asks for one, so that it is known that the
+/// simulator sees it. Each breaks the rule of the replication design that it names.
 /// </summary>
 internal enum Mistake
 {
