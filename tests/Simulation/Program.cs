@@ -1,15 +1,21 @@
 namespace Ublk.Tests.Simulation;
 
-/// <summary>The test program: runs histories after "--histories", otherwise tests.</summary>
+/// <summary>The test program: runs histories after "--histories" or "--mistakes", otherwise tests.</summary>
 internal static class Program
 {
     private const string Histories = "--histories";
+    private const string Mistakes = "--mistakes";
 
     public static Task<int> Main(string[] args)
     {
         if (args.Length > 0 && args[0] == Histories)
         {
             return HistoryRunner.RunAsync(args[1..]);
+        }
+
+        if (args.Length > 1 && args[0] == Mistakes)
+        {
+            return Task.FromResult(MistakeSearch.Run(args[1..]));
         }
 
         // What the generated entry point of a test program does.

@@ -180,7 +180,7 @@ internal sealed record SimulationOptions
             WindowBytes = 256L << 10 << random.Below(6),
             RingRecords = 256,
             LeaseMs = random.Chance(500) ? 2000 : random.Between(100, 4000),
-            MaxDriftPerMillion = random.Below(500),
+            MaxDriftPerMillion = random.Chance(300) ? random.Between(1000, 7000) : random.Below(500),
             Workload = WorkloadOptions.Draw(random),
             Image = DrawImage(random),
             MetadataErrorPermille = Rarely(random, 2),

@@ -154,7 +154,7 @@ internal sealed class Admissions
     {
         foreach (Join? join in _joins)
         {
-            if (join is { Stage: JoinStage.Comparing })
+            if (join is { Stage: JoinStage.Comparing } && !Mistakes.Make(Mistake.JoinWithoutOperations))
             {
                 int first = (int)(operation.OffsetBytes / StoreFormat.RegionBytes);
                 int last = (int)((operation.OffsetBytes + operation.LengthBytes - 1) /

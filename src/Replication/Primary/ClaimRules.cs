@@ -13,7 +13,7 @@ internal static class ClaimRules
     /// Numbers left out between the highest that was ever seen and the first of a new epoch: more than a
     /// writer may have outstanding, so that nothing of the old epoch reaches into the new one.
     /// </summary>
-    public const ulong EpochGap = 1 << 20;
+    public static ulong EpochGap => Mistakes.Make(Mistake.NoGap) ? 0u : 1u << 20;
 
     /// <summary>Whether claims are enough to change a byte.</summary>
     /// <param name="configuration">Who decides.</param>
@@ -32,7 +32,7 @@ internal static class ClaimRules
             if (claims[place] is { } claim)
             {
                 granted = granted.With(place);
-                sound = sound.Set(place, !claim.IsVoid);
+                sound = sound.Set(place, !claim.IsVoid || Mistakes.Make(Mistake.VoidedClaimsCount));
                 usable = usable.Set(place, claim.IsUsable);
                 voidedNow = voidedNow.Set(place, IsVoidedNow(claim, newest));
             }
@@ -40,7 +40,9 @@ internal static class ClaimRules
 
         // Everybody has lost their memory at once: only what was flushed is owed, and W have all of that.
         bool isOwedOnlyFlushed = configuration.HasWriteQuorum(voidedNow);
-        return configuration.HasPromiseQuorum(granted) && configuration.HasWriteQuorum(usable) &&
+        isOwedOnlyFlushed |= Mistakes.Make(Mistake.FewerPromises);
+        return (configuration.HasPromiseQuorum(granted) || Mistakes.Make(Mistake.FewerPromises)) &&
+            configuration.HasWriteQuorum(usable) &&
             (configuration.HasRecoveryQuorum(sound) || granted.HasAll(configuration.Members) ||
                 isOwedOnlyFlushed);
     }
@@ -61,7 +63,8 @@ internal static class ClaimRules
     /// <summary>Which of two claims of a region is higher: negative when the first is lower.</summary>
     /// <param name="left">The first.</param>
     /// <param name="right">The second.</param>
-    public static int Compare(HistoryPoint left, HistoryPoint right) => left.Epoch != right.Epoch
+    public static int Compare(HistoryPoint left, HistoryPoint right) =>
+        left.Epoch != right.Epoch && !Mistakes.Make(Mistake.HigherNumberWins)
         ? left.Epoch.CompareTo(right.Epoch) : left.Sequence.CompareTo(right.Sequence);
 
     // A replica that was already missing something had been out of sync before, and so in no quorum since.

@@ -55,7 +55,9 @@ internal sealed class Promotion
     public ReplicaMask Targets => _targets;
 
     /// <summary>Whether W replicas have the start: serving may begin.</summary>
-    public bool IsDone => Stage == PrimaryStage.Starting && _options.Configuration.HasWriteQuorum(_started);
+    public bool IsDone => Stage == PrimaryStage.Starting &&
+        (_options.Configuration.HasWriteQuorum(_started) ||
+            Mistakes.Make(Mistake.FewerStarts) && !_started.IsEmpty);
 
     /// <summary>Histories of the epoch, for those that come later.</summary>
     public List<HistoryPoint> History { get; } = [];
@@ -220,6 +222,11 @@ internal sealed class Promotion
     /// <param name="applied">Its A.</param>
     public ulong CommonWith(ReadOnlySpan<HistoryPoint> theirs, ulong applied)
     {
+        if (Mistakes.Make(Mistake.MissingFromApplied))
+        {
+            return applied;
+        }
+
         for (int at = theirs.Length - 1; at >= 0; at--)
         {
             int ours = History.IndexOf(theirs[at]);
@@ -290,7 +297,8 @@ internal sealed class Promotion
 
     private void EndWhenCopied()
     {
-        if (Stage == PrimaryStage.Reconciling && _copies.IsIdle)
+        if (Stage == PrimaryStage.Reconciling &&
+            (_copies.IsIdle || Mistakes.Make(Mistake.StartBeforeCopied)))
         {
             Start();
         }
@@ -331,7 +339,8 @@ internal sealed class Promotion
     // Every region that might have differed has the epoch's position as its version, on all of them.
     private void SendStamps(int place)
     {
-        GrainMap uncertain = _plan!.Uncertain;
+        GrainMap uncertain = Mistakes.Make(Mistake.ReconciledNotStamped)
+            ? new GrainMap(_plan!.Uncertain.Grains) : _plan!.Uncertain;
         const int Page = MessageLimits.RegionsPerVersionPage;
         for (int first = uncertain.NextIn(0); first < uncertain.Grains;)
         {

@@ -55,14 +55,16 @@ internal sealed class ReconcilePlan
         int regions = Uncertain.Grains;
         foreach (ReplicaClaim? claim in _claims)
         {
-            foreach (IntentRun run in claim?.Intents ?? [])
+            foreach (IntentRun run in
+                Mistakes.Make(Mistake.UncertainWithoutIntents) ? [] : claim?.Intents ?? [])
             {
                 long first = run.FirstGrain / StoreFormat.GrainsPerRegion;
                 long last = (run.FirstGrain + run.Count - 1) / StoreFormat.GrainsPerRegion;
                 AddWithin(first, last - first + 1);
             }
 
-            foreach (MissingRun run in claim?.Missing ?? [])
+            foreach (MissingRun run in
+                Mistakes.Make(Mistake.UncertainWithoutMissing) ? [] : claim?.Missing ?? [])
             {
                 AddWithin(run.FirstRegion, run.Count);
             }
@@ -74,7 +76,7 @@ internal sealed class ReconcilePlan
             long end = Math.Min(regions, first + MessageLimits.RegionsPerVersionPage);
             for (long region = first; region < end; region++)
             {
-                if (HasDifferentVersions(region))
+                if (HasDifferentVersions(region) && !Mistakes.Make(Mistake.UncertainWithoutVersions))
                 {
                     AddWithin(region, 1);
                 }
@@ -119,7 +121,8 @@ internal sealed class ReconcilePlan
         var overlays = new List<Overlay>();
         for (int place = 0; place < _claims.Length; place++)
         {
-            if (place == source || _claims[place] is not { } claim || claim.IsMissing(region) ||
+            if (Mistakes.Make(Mistake.OutOfOrderNotLaidOver) ||
+                place == source || _claims[place] is not { } claim || claim.IsMissing(region) ||
                 claim.LastHistory.Epoch != best.Epoch)
             {
                 continue;

@@ -79,7 +79,7 @@ internal sealed class RegionCopy
     /// <summary>The source may have applied more.</summary>
     public void AskSource()
     {
-        IsWaiting = !_owner.HasApplied(Source, _needed);
+        IsWaiting = !_owner.HasApplied(Source, _needed) && !Mistakes.Make(Mistake.SourceNotFarEnough);
         if (!IsWaiting)
         {
             _asked++;

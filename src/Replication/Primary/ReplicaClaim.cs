@@ -149,7 +149,8 @@ internal sealed class ReplicaClaim
 
     /// <summary>What it claims for a region: claims count per region, not per replica.</summary>
     /// <param name="region">The region.</param>
-    public HistoryPoint ClaimOf(long region) => TryGetMissing(region, out MissingRun run)
+    public HistoryPoint ClaimOf(long region) =>
+        TryGetMissing(region, out MissingRun run) && !Mistakes.Make(Mistake.ClaimPerReplica)
         ? new HistoryPoint(run.OldEpoch.Value, run.OldSequence.Value)
         : new HistoryPoint(LastHistory.Epoch, Applied);
 

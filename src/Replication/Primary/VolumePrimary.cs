@@ -246,7 +246,8 @@ public sealed class VolumePrimary : IVolumeEffects
             ApplyStatus status = applied.Status switch
             {
                 AnswerStatus.Ok => ApplyStatus.Applied,
-                AnswerStatus.Missing => ApplyStatus.Stale,
+                AnswerStatus.Missing when !Mistakes.Make(Mistake.StaleAnswerCounts) => ApplyStatus.Stale,
+                AnswerStatus.Missing => ApplyStatus.Applied,
                 _ => ApplyStatus.Failed,
             };
             _volume?.OnApplied(

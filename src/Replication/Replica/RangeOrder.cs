@@ -45,7 +45,8 @@ internal sealed class RangeOrder
     /// <returns>Whether it has to wait; it then comes with the end of the one before.</returns>
     public bool TryWait(int slot, ulong before, long offsetBytes, long lengthBytes)
     {
-        if (!_ranges.TryFindOverlap(offsetBytes, lengthBytes, before, out int earlier))
+        if (!_ranges.TryFindOverlap(offsetBytes, lengthBytes, before, out int earlier) ||
+            Mistakes.Make(Mistake.RangesNotOrdered))
         {
             return false;
         }

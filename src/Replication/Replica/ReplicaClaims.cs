@@ -35,7 +35,9 @@ internal sealed class ReplicaClaims
         get
         {
             ReplicaFlags flags = IsMemoryIntact ? ReplicaFlags.MemoryIntact : ReplicaFlags.None;
-            flags |= Has(ReplicaCondition.Voided) ? ReplicaFlags.Voided : ReplicaFlags.None;
+            flags |= Has(ReplicaCondition.Voided) &&
+                !(IsMemoryIntact && Mistakes.Make(Mistake.VoidForgotten))
+                ? ReplicaFlags.Voided : ReplicaFlags.None;
             flags |= Has(ReplicaCondition.Failed) ? ReplicaFlags.Failed : ReplicaFlags.None;
             return flags;
         }
@@ -80,7 +82,7 @@ internal sealed class ReplicaClaims
             Applied = new Sequence(_progress.Applied),
             Durable = new Sequence(_context.Durable),
             Flags = Flags,
-            VoidedIn = new Epoch(State.VoidedIn),
+            VoidedIn = new Epoch((Flags & ReplicaFlags.Voided) == ReplicaFlags.None ? 0 : State.VoidedIn),
             History = new MessageList<HistoryEntry>(History()),
         });
         _part = 0;

@@ -1,4 +1,7 @@
 using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Wire;
+using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Replica;
 
@@ -44,6 +47,33 @@ internal sealed class ReplicaContext
     public bool IsLegal(long offsetBytes, long lengthBytes) =>
         offsetBytes % Options.BlockBytes == 0 && lengthBytes % Options.BlockBytes == 0 &&
         offsetBytes + lengthBytes <= State.SizeBytes;
+
+    /// <summary>Why an operation cannot be taken; null when it can.</summary>
+    /// <param name="write">The operation.</param>
+    /// <param name="payload">The bytes of a write.</param>
+    /// <param name="next">The next sequence of the session.</param>
+    /// <param name="highest">Highest that may be under way.</param>
+    public string? RefusalOf(in Write write, in IoBuffer payload, ulong next, ulong highest)
+    {
+        if (write.Sequence.Value != next)
+        {
+            return $"operation {write.Sequence} came, and {next} was the next";
+        }
+
+        if (!IsLegal(write.OffsetBytes, write.LengthBytes))
+        {
+            return $"operation {write.Sequence} at {write.OffsetBytes}+{write.LengthBytes} is not one of " +
+                $"a volume of {State.SizeBytes} bytes in blocks of {Options.BlockBytes}";
+        }
+
+        if (next > highest)
+        {
+            return $"operation {next} is further ahead than {highest}, the last that may be under way";
+        }
+
+        return write.Operation == Mutation.Write && Crc32C.Compute(payload.Span) != write.Crc32C
+            ? $"the bytes of operation {next} do not match their checksum" : null;
+    }
 
     /// <summary>Regions, first and last, that are about to become missing: nothing counts there.</summary>
     public List<(int First, int Last)> Breaking { get; } = [];

@@ -104,7 +104,7 @@ internal sealed class ReplicaCopies
             _policy.Confirm(need);
         }
 
-        if (need.Step == IntentStep.Ready)
+        if (need.Step == IntentStep.Ready || Mistakes.Make(Mistake.CopyIntentsNotDurable))
         {
             Issue(slot);
             return;

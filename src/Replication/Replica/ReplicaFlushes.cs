@@ -85,6 +85,12 @@ internal sealed class ReplicaFlushes
             Begun++;
             _isWanted = false;
             _syncedThrough = _progress.Applied;
+            if (Mistakes.Make(Mistake.DurableBeforeSync))
+            {
+                _ = OnSynced();
+                return;
+            }
+
             _context.Effects.SyncImage(ReplicaContext.Name(ReplicaIo.Sync));
         }
     }
@@ -93,6 +99,7 @@ internal sealed class ReplicaFlushes
     /// <returns>False when the ring has no room for D: the replica cannot go on.</returns>
     public bool OnSynced()
     {
+        _syncedThrough = Mistakes.Make(Mistake.DurableOfTheEnd) ? _progress.Applied : _syncedThrough;
         var entry = new DurableEntry(new HistoryPoint(_context.State.History.Last.Epoch, _syncedThrough));
         return _context.Log.Append(entry, ReplicaContext.Name(ReplicaIo.Sync)) == AppendResult.Queued;
     }

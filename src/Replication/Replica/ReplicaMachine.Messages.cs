@@ -37,7 +37,7 @@ public sealed partial class ReplicaMachine
         {
             TakePromise(peer, head.Read<Promise>());
         }
-        else if (session != _sessions.Writer)
+        else if (session != _sessions.Writer && !Mistakes.Make(Mistake.OldWriterNotRefused))
         {
             End(session, CloseReason.WrongEpoch, "the volume is promised to another writer or session");
         }
@@ -114,7 +114,7 @@ public sealed partial class ReplicaMachine
     private void BecomeWriter(int session)
     {
         int former = _sessions.Writer;
-        if (former >= 0 && former != session)
+        if (former >= 0 && former != session && !Mistakes.Make(Mistake.OldWriterNotRefused))
         {
             End(former, CloseReason.Superseded, "another session of a writer took over");
         }
@@ -209,7 +209,8 @@ public sealed partial class ReplicaMachine
 
     private string? TakeWrite(int session, in Write write, in IoBuffer payload)
     {
-        if (write.Epoch.Value != _promises.Current.Epoch || !IsStarted && !_writes.Holds)
+        bool isTooOld = write.Epoch.Value != _promises.Current.Epoch || !IsStarted && !_writes.Holds;
+        if (isTooOld && !Mistakes.Make(Mistake.OldWriterNotRefused))
         {
             if (write.Operation == Mutation.Write)
             {

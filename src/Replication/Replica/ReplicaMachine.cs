@@ -117,7 +117,8 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length.</param>
     public bool IsCurrent(long offsetBytes, long lengthBytes) =>
-        !_context.IsFailed && !_context.IsMissing(offsetBytes, lengthBytes);
+        !_context.IsFailed &&
+        (!_context.IsMissing(offsetBytes, lengthBytes) || Mistakes.Make(Mistake.StaleLocalRead));
 
     /// <summary>A session has ended.</summary>
     /// <param name="session">Which.</param>
@@ -156,7 +157,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
                 _resync.OnImageEnded(slot, result);
                 break;
             case ReplicaIo.Sync:
-                FailUnless(result >= 0 && _flushes.OnSynced());
+                FailUnless((result >= 0 || Mistakes.Make(Mistake.SyncErrorIgnored)) && _flushes.OnSynced());
                 break;
             case ReplicaIo.Start:
                 FailUnless(result >= 0 && _start.TryRecord());
@@ -317,7 +318,8 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
             _start.Sync();
         }
 
-        if (_promises.MayAnswer && IsDrained && _start.Stage == StartStage.None)
+        bool isDrained = IsDrained || Mistakes.Make(Mistake.ClaimBeforeDrained);
+        if (_promises.MayAnswer && isDrained && _start.Stage == StartStage.None)
         {
             _claims.SendClaim(_promises.TakeAsker(), _promises.Current);
         }
@@ -342,7 +344,9 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
 
     private void ClearIntents(bool isIdle, int budget)
     {
-        ulong bound = Math.Min(_context.Durable, _promises.Committed);
+        ulong bound = Mistakes.Make(Mistake.IntentsClearedWithoutCommit) ? _context.Durable
+            : Mistakes.Make(Mistake.IntentsClearedWithoutSync) ? _promises.Committed
+            : Math.Min(_context.Durable, _promises.Committed);
         while (_policy.TryFindClearable(bound, isIdle, ref budget, out IntentClearing clearing))
         {
             var version = new RegionVersionRunEntry((uint)clearing.Region, 1, clearing.Version);

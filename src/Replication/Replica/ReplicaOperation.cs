@@ -18,6 +18,8 @@ internal enum OperationStage : byte
     Ordered,
     /// <summary>The image has it.</summary>
     Issued,
+    /// <summary>Is being forgotten.</summary>
+    Dropped,
     /// <summary>It failed, and what is missing now is on its way to the ring.</summary>
     Breaking,
 }

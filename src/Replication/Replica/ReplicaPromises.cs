@@ -27,7 +27,7 @@ internal sealed class ReplicaPromises
         _context = context;
         Current = context.State.Promise;
         _leaseAsked = context.State.LongestLeaseMs;
-        _grantEnds = context.Options.FormerGrantsAreVoid
+        _grantEnds = context.Options.FormerGrantsAreVoid || Mistakes.Make(Mistake.GrantsForgotten)
             ? long.MinValue : context.Now + WithDrift(context.State.LongestLeaseMs);
     }
 
@@ -57,8 +57,10 @@ internal sealed class ReplicaPromises
     {
         ulong known = Math.Max(Current.Configuration, _context.State.Configuration?.Number ?? 0);
         ClaimAnswer answer =
-            wanted.Epoch.Value < Current.Epoch ? ClaimAnswer.HigherEpoch :
-            wanted.Epoch.Value == Current.Epoch && wanted.Writer != Current.Writer ? ClaimAnswer.OtherWriter :
+            wanted.Epoch.Value < Current.Epoch && !Mistakes.Make(Mistake.LowerEpochPromised)
+                ? ClaimAnswer.HigherEpoch :
+            wanted.Epoch.Value == Current.Epoch && wanted.Writer != Current.Writer &&
+            !Mistakes.Make(Mistake.EpochPromisedTwice) ? ClaimAnswer.OtherWriter :
             wanted.Configuration.Value < known ? ClaimAnswer.NewerConfiguration : ClaimAnswer.Granted;
         var entry = new PromiseEntry(wanted.Epoch.Value, wanted.Writer, wanted.Configuration.Value);
         if (answer == ClaimAnswer.Granted && entry != Current)
@@ -92,7 +94,9 @@ internal sealed class ReplicaPromises
     public void OnSessionEnded(int session) => _askedBy = _askedBy == session ? -1 : _askedBy;
 
     /// <summary>Whether the claim may be told: no grant runs, the promise is durable.</summary>
-    public bool MayAnswer => IsAsked && _isDurable && _context.Now >= _grantEnds;
+    public bool MayAnswer => IsAsked &&
+        (_isDurable || Mistakes.Make(Mistake.PromiseAnsweredBeforeDurable)) &&
+        (_context.Now >= _grantEnds || Mistakes.Make(Mistake.GrantsNotWaitedFor));
 
     /// <summary>Whether draining has taken too long.</summary>
     public bool IsOverdue => IsAsked && _context.Now - _askedAt > _context.Options.DrainLimitNs &&
@@ -132,13 +136,14 @@ internal sealed class ReplicaPromises
     public void OnHeartbeat(int session, in Heartbeat heartbeat, bool isServing, ulong applied)
     {
         uint lease = (uint)heartbeat.LeaseMs;
-        if (lease > _leaseAsked && _context.Log.Append(
+        bool isForgotten = Mistakes.Make(Mistake.LeaseNotRecorded);
+        if (lease > _leaseAsked && !isForgotten && _context.Log.Append(
             new LongestLeaseEntry(lease), ReplicaContext.Name(ReplicaIo.Lease)) == AppendResult.Queued)
         {
             _leaseAsked = lease;
         }
 
-        bool isGranted = isServing && lease <= _context.State.LongestLeaseMs;
+        bool isGranted = isServing && (isForgotten || lease <= _context.State.LongestLeaseMs);
         if (isGranted)
         {
             _grantEnds = Math.Max(_grantEnds, _context.Now + WithDrift(lease));
@@ -152,6 +157,6 @@ internal sealed class ReplicaPromises
     /// <summary>The primary gives its time back.</summary>
     public void OnReleased() => _grantEnds = _context.Now;
 
-    private long WithDrift(uint leaseMs) =>
+    private long WithDrift(uint leaseMs) => Mistakes.Make(Mistake.DriftIgnored) ? leaseMs * NsPerMs :
         leaseMs * NsPerMs + leaseMs * NsPerMs / 1024 * _context.Options.DriftPer1024;
 }

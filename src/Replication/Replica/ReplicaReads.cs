@@ -150,7 +150,7 @@ internal sealed class ReplicaReads
             return;
         }
 
-        if (_progress.Applied < read.Needed || _free.Count == 0 ||
+        if (_progress.Applied < read.Needed && !Mistakes.Make(Mistake.PeerReadTooEarly) || _free.Count == 0 ||
             !_context.Effects.TryRent(read.Length, out IoBuffer buffer))
         {
             _waiting.Enqueue(read);

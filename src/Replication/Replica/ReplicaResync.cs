@@ -64,7 +64,10 @@ internal sealed class ReplicaResync
     {
         _ = _tracked.RemoveAll(tracked => tracked.Region == region);
         _tracked.Add(new TrackedRegion(region, writes.Next - 1));
-        writes.ForEachUnderWay(OnOperation);
+        if (!Mistakes.Make(Mistake.PieceOverUnderWay))
+        {
+            writes.ForEachUnderWay(OnOperation);
+        }
     }
 
     /// <summary>An operation was accepted.</summary>
@@ -72,6 +75,11 @@ internal sealed class ReplicaResync
     /// <param name="lengthBytes">Length.</param>
     public void OnOperation(long offsetBytes, long lengthBytes)
     {
+        if (Mistakes.Make(Mistake.PieceOverNewer))
+        {
+            return;
+        }
+
         foreach (TrackedRegion tracked in _tracked)
         {
             long start = (long)tracked.Region * StoreFormat.RegionBytes;
@@ -106,7 +114,8 @@ internal sealed class ReplicaResync
         int region = ReplicaContext.RegionOf(chunk.OffsetBytes);
         TrackedRegion? tracked = _tracked.Find(known => known.Region == region);
         int slot = Array.FindIndex(_pieces, piece => !piece.IsUsed);
-        bool isCurrent = tracked is not null && chunk.Applied.Value >= tracked.Baseline;
+        bool isCurrent = tracked is not null && (chunk.Applied.Value >= tracked.Baseline ||
+            Mistakes.Make(Mistake.SourceNotFarEnough));
         slot = IsBeingWritten(chunk.OffsetBytes, chunk.LengthBytes) ? -1 : slot;
         if (!isCurrent || slot < 0)
         {
@@ -158,6 +167,7 @@ internal sealed class ReplicaResync
         {
             LeavingRegion leaving = _leaving[i];
             bool isDurable = leaving.Done.Issued.Value <= _context.Durable && _flushes.Ended >= leaving.Flush;
+            isDurable |= Mistakes.Make(Mistake.RegionLeavesBeforeSync);
             if (leaving.IsRecorded || !isDurable)
             {
                 WantIfApplied(leaving);

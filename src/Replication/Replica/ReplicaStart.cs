@@ -97,6 +97,12 @@ internal sealed class ReplicaStart
     {
         Stage = StartStage.Syncing;
         IsSyncing = true;
+        if (Mistakes.Make(Mistake.StartWithoutSync))
+        {
+            _ = TryRecord();
+            return;
+        }
+
         _context.Effects.SyncImage(ReplicaContext.Name(ReplicaIo.Start));
     }
 
@@ -143,6 +149,11 @@ internal sealed class ReplicaStart
 
         Stamp();
         _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Start));
+        if (Mistakes.Make(Mistake.StartAnsweredBeforeDurable))
+        {
+            _context.Effects.Send(Session, new EpochStarted(_start.Epoch, AnswerStatus.Ok));
+        }
+
         return true;
     }
 
@@ -190,7 +201,8 @@ internal sealed class ReplicaStart
             isMissing.Add((int)run.FirstRegion, (int)run.Count);
         }
 
-        for (int grain = State.Intents.NextIn(0); grain < State.Intents.Grains;)
+        int begin = Mistakes.Make(Mistake.JoinWithoutIntents) ? State.Intents.Grains : 0;
+        for (int grain = State.Intents.NextIn(begin); grain < State.Intents.Grains;)
         {
             int region = grain / StoreFormat.GrainsPerRegion;
             isMissing.Add(region, 1);

@@ -1,7 +1,6 @@
 using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
-using Ublk.Wire;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 
@@ -77,7 +76,8 @@ internal sealed class ReplicaWrites
     public string? Accept(in Write write, in IoBuffer payload)
     {
         ulong sequence = write.Sequence.Value;
-        string? refusal = Refusal(write, payload);
+        ulong highest = (Holds ? _heldFrom : _progress.Applied) + (ulong)_operations.Length;
+        string? refusal = _context.RefusalOf(write, payload, Next, highest);
         if (refusal is not null)
         {
             Release(write.Operation, payload);
@@ -85,7 +85,7 @@ internal sealed class ReplicaWrites
         }
 
         Next++;
-        if (!Holds && _progress.Has(sequence))
+        if (!Holds && _progress.Has(sequence) && !Mistakes.Make(Mistake.AppliedTwice))
         {
             Release(write.Operation, payload);
             Answer(sequence, _context.IsMissing(write.OffsetBytes, write.LengthBytes)
@@ -196,7 +196,8 @@ internal sealed class ReplicaWrites
     public bool OnImageEnded(int slot, int result)
     {
         ref ReplicaOperation operation = ref _operations[slot];
-        if (result < 0 || operation.Operation == Mutation.Write && result != operation.LengthBytes)
+        if (!Mistakes.Make(Mistake.WriteErrorIgnored) &&
+            (result < 0 || operation.Operation == Mutation.Write && result != operation.LengthBytes))
         {
             operation.Stage = OperationStage.Breaking;
             operation.Status = result == -Errno.ENOSPC ? AnswerStatus.NoSpace : AnswerStatus.IoError;
@@ -247,23 +248,34 @@ internal sealed class ReplicaWrites
         Session = -1;
         Holds = false;
         _held = 0;
-        for (int slot = 0; Count > IssuedCount && slot < _operations.Length; slot++)
-        {
-            ref ReplicaOperation operation = ref _operations[slot];
-            if (operation.Stage is OperationStage.None or OperationStage.Issued or OperationStage.Breaking)
-            {
-                continue;
-            }
-
-            Release(operation.Operation, operation.Payload);
-            operation = default;
-            Count--;
-            WakeBehind(slot);
-        }
-
         _marking.Clear();
         _crowded.Clear();
+        if (Count == IssuedCount)
+        {
+            return;
+        }
+
+        // All first, then each: what waits behind a dropped one must not be issued in its place.
+        foreach (ref ReplicaOperation operation in _operations.AsSpan())
+        {
+            operation.Stage = IsWithImage(operation) ? operation.Stage : OperationStage.Dropped;
+        }
+
+        for (int slot = 0; slot < _operations.Length; slot++)
+        {
+            ref ReplicaOperation operation = ref _operations[slot];
+            if (operation.Stage == OperationStage.Dropped)
+            {
+                Release(operation.Operation, operation.Payload);
+                operation = default;
+                Count--;
+                WakeBehind(slot);
+            }
+        }
     }
+
+    private static bool IsWithImage(in ReplicaOperation operation) => operation.Stage is
+        OperationStage.None or OperationStage.Issued or OperationStage.Breaking;
 
     /// <summary>Something that touched the image is done: operations that waited for it go on.</summary>
     /// <param name="slot">Its slot in the order.</param>
@@ -281,29 +293,6 @@ internal sealed class ReplicaWrites
         }
     }
 
-    private string? Refusal(in Write write, in IoBuffer payload)
-    {
-        if (write.Sequence.Value != Next)
-        {
-            return $"operation {write.Sequence} came, and {Next} was the next";
-        }
-
-        if (!_context.IsLegal(write.OffsetBytes, write.LengthBytes))
-        {
-            return $"operation {write.Sequence} at {write.OffsetBytes}+{write.LengthBytes} is not one of " +
-                $"a volume of {_context.State.SizeBytes} bytes in blocks of {_context.Options.BlockBytes}";
-        }
-
-        ulong applied = Holds ? _heldFrom : _progress.Applied;
-        if (write.Sequence.Value > applied + (ulong)_operations.Length)
-        {
-            return $"operation {write.Sequence} is more than {_operations.Length} ahead of {applied}";
-        }
-
-        return write.Operation == Mutation.Write && Crc32C.Compute(payload.Span) != write.Crc32C
-            ? $"the bytes of operation {write.Sequence} do not match their checksum" : null;
-    }
-
     private void Prepare(ref ReplicaOperation operation)
     {
         if (!TryPrepare(ref operation))
@@ -317,7 +306,8 @@ internal sealed class ReplicaWrites
     // versions behind this operation in the session that the region is newer.
     private void Stamp(in ReplicaOperation operation)
     {
-        int last = ReplicaContext.RegionOf(operation.OffsetBytes + operation.LengthBytes - 1);
+        int last = Mistakes.Make(Mistake.VersionNotStamped) ? -1
+            : ReplicaContext.RegionOf(operation.OffsetBytes + operation.LengthBytes - 1);
         for (int region = ReplicaContext.RegionOf(operation.OffsetBytes); region <= last; region++)
         {
             ulong version = _context.Live.Version(region);
@@ -350,7 +340,7 @@ internal sealed class ReplicaWrites
             Policy.Confirm(need);
         }
 
-        if (need.Step == IntentStep.Ready)
+        if (need.Step == IntentStep.Ready || Mistakes.Make(Mistake.IntentsNotDurable))
         {
             TryIssue(ref operation);
             return true;

@@ -135,7 +135,7 @@ public sealed class VolumeMachine
     {
         _now = now;
         ulong position = Window.Next - 1;
-        _writes.Enter(replica, position, isCurrent: false);
+        _writes.Enter(replica, position, isCurrent: Mistakes.Make(Mistake.LearnerCounts));
         Settle();
         return position;
     }
@@ -223,7 +223,7 @@ public sealed class VolumeMachine
         _now = now;
         if (Stage is VolumeStage.Serving or VolumeStage.Releasing)
         {
-            _replicas.Grant(replica, sentAt + granted);
+            _replicas.Grant(replica, (Mistakes.Make(Mistake.LeaseFromReceipt) ? now : sentAt) + granted);
             _reads.Wake(now);
         }
 

@@ -49,12 +49,14 @@ internal sealed class VolumeReads
         }
 
         ref HostRequest request = ref _requests[slot];
-        if (!request.HasBytes && _writes.TryWaitForQuorum(id, ref request))
+        if (!request.HasBytes && !Mistakes.Make(Mistake.ReadBeforeQuorum) &&
+            _writes.TryWaitForQuorum(id, ref request))
         {
             return;
         }
 
-        if (now >= _replicas.LeaseUntil)
+        if (now >= _replicas.LeaseUntil && !Mistakes.Make(Mistake.LeaseIgnored) &&
+            !(request.HasBytes && Mistakes.Make(Mistake.LeaseNotChecked)))
         {
             _waiting.Enqueue(id);
         }

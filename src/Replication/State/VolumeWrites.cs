@@ -130,7 +130,8 @@ internal sealed class VolumeWrites
             operation.AnsweredBy = operation.AnsweredBy.Set(replica, hasIt);
             if (!operation.IsAcknowledged)
             {
-                operation.AppliedBy = operation.AppliedBy.Set(replica, hasIt && isCurrent);
+                operation.AppliedBy = operation.AppliedBy.Set(replica, hasIt && isCurrent ||
+                    Mistakes.Make(Mistake.FormerAnswersCount) && operation.AppliedBy.Has(replica));
             }
             else if (!hasIt)
             {
@@ -261,6 +262,7 @@ internal sealed class VolumeWrites
         int payload = request.OwnsPayload ? (int)request.Request.LengthBytes : 0;
         bool isRead = _reading.TryFindOverlap(
             request.Request.OffsetBytes, request.Request.LengthBytes, ulong.MaxValue, out _);
+        isRead &= !Mistakes.Make(Mistake.WriteUnderRead);
         if (isRead || !_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
         {
             return false;
@@ -313,7 +315,9 @@ internal sealed class VolumeWrites
     {
         // Reads go to the local image, so it must have answered while it is in the stream.
         bool isLocalDone = _local < 0 || !_replicas.InStream.Has(_local) || operation.AnsweredBy.Has(_local);
-        if (!isLocalDone || !_replicas.Configuration.HasWriteQuorum(operation.AppliedBy))
+        isLocalDone |= Mistakes.Make(Mistake.AcknowledgeBeforeLocal);
+        if (!isLocalDone || !Mistakes.Make(Mistake.AcknowledgeBeforeQuorum) &&
+            !_replicas.Configuration.HasWriteQuorum(operation.AppliedBy))
         {
             return;
         }
@@ -337,7 +341,7 @@ internal sealed class VolumeWrites
         {
             bool isDurable = _options.AcknowledgesDurable ||
                 (operation.Flags & BlockRequestFlags.ForceUnitAccess) != BlockRequestFlags.None;
-            if (isDurable)
+            if (isDurable && !Mistakes.Make(Mistake.ForceUnitAccessIgnored))
             {
                 _flushes.Start(request, Acknowledged);
             }

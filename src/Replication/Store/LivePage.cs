@@ -122,7 +122,8 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
             return LivePageTrust.Foreign;
         }
 
-        if (LoadBits(LivePageLayout.BootAt) != BitsOf(boot.Boot))
+        if (LoadBits(LivePageLayout.BootAt) != BitsOf(boot.Boot) &&
+            !Mistakes.Make(Mistake.PageOfAnotherBoot))
         {
             return LivePageTrust.OtherBoot;
         }

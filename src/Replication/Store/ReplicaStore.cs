@@ -119,7 +119,10 @@ public static class ReplicaStore
     {
         if (trust != LivePageTrust.Trusted)
         {
-            return (new LiveProgress(state.Durable, []), state.Intents.Count > 0);
+            bool isKept = Mistakes.Make(Mistake.AppliedClaimedAfterPowerLoss) &&
+                live.Applied.Epoch == state.Durable.Epoch;
+            bool isVoid = state.Intents.Count > 0 && !Mistakes.Make(Mistake.NotVoided);
+            return (new LiveProgress(isKept ? live.Applied : state.Durable, []), isVoid);
         }
 
         if ((state.Condition & ReplicaCondition.Failed) != ReplicaCondition.Sound)

@@ -23,8 +23,14 @@ internal sealed partial class ClusterHistory
 
     private void Disturb(FaultKind kind)
     {
-        int node = _random.Below(_nodes.Length);
+        bool isWriter = _writer is not null && _random.Chance(300);
+        int node = isWriter ? _writer!.Node.Index : _random.Below(_nodes.Length);
         int other = _random.Below(_nodes.Length);
+        if (_random.Chance(200))
+        {
+            Want(_random.Below(2 * LatencyModel.Second)); // Somebody takes it for the end of the writer.
+        }
+
         _world.Note($"fault: {kind} {node} {other}");
         switch (kind)
         {
@@ -102,7 +108,7 @@ internal sealed partial class ClusterHistory
             node.LosePower();
             if (index < _replicas.Length)
             {
-                _world.Checker.Lost(index);
+                _world.Lost(index);
             }
         }
         else
@@ -125,7 +131,8 @@ internal sealed partial class ClusterHistory
             _replicas[index].Close();
         }
 
-        _world.Clock.After(_random.Below(3 * LatencyModel.Second), () => Start(index));
+        long pause = _random.Chance(300) ? 100 * LatencyModel.Millisecond : 3 * LatencyModel.Second;
+        _world.Clock.After(_random.Below(pause), () => Start(index));
     }
 
     private void Start(int index)

@@ -17,6 +17,9 @@ namespace Ublk.Tests.Simulation.Cluster;
 /// </summary>
 internal sealed partial class ClusterHistory
 {
+    /// <summary>How the message of a history begins that does not come to an end.</summary>
+    public const string Endless = "it does not come to an end";
+
     private const long FaultsLimitNs = 60 * LatencyModel.Second;
     private const long EndLimitNs = 600 * LatencyModel.Second;
 
@@ -69,6 +72,7 @@ internal sealed partial class ClusterHistory
         };
         world.OnStageChanged = OnStageChanged;
         world.OnPrimaryEvent = OnPrimaryEvent;
+        world.Watch = new ClusterWatch(world, _replicas, _primaries);
         _client = new HostClient(world);
     }
 
@@ -132,7 +136,7 @@ internal sealed partial class ClusterHistory
             {
                 if (mustCome)
                 {
-                    throw new HistoryException($"it does not come to an end: {Describe()}");
+                    throw new HistoryException($"{Endless}: {Describe()}");
                 }
 
                 return;
@@ -204,6 +208,7 @@ internal sealed partial class ClusterHistory
     private void Retire(PrimaryHost primary)
     {
         primary.Close();
+        _client.Forget(primary);
         _ = _primaries.Remove(primary);
         if (_writer == primary)
         {
@@ -222,6 +227,7 @@ internal sealed partial class ClusterHistory
         switch (primary.Machine.Stage)
         {
             case PrimaryStage.Serving:
+                _world.Watch.Serves(primary);
                 _writer = primary;
                 _inSync = default;
                 _world.Checker.Recovered();
@@ -245,6 +251,7 @@ internal sealed partial class ClusterHistory
 
     private void OnPrimaryEvent(PrimaryHost primary)
     {
+        _world.Watch.Happens(primary);
         if (primary != _writer || primary.Machine.Volume is not { } volume)
         {
             return;

@@ -43,6 +43,11 @@ internal sealed class ClusterWorld
 
     public HistoryChecker Checker { get; }
 
+    /// <summary>How often something that was not synced was lost.</summary>
+    public int LostCount { get; private set; }
+
+    public ClusterWatch Watch { get; set; } = null!;
+
     public VolumeId Volume { get; } = new(7);
 
     public int MaxHotGrains { get; }
@@ -59,6 +64,13 @@ internal sealed class ClusterWorld
 
     /// <summary>4096 bytes for records.</summary>
     public MemoryMapping RentRecord() => Pools.RentRecord();
+
+    /// <summary>A node has lost what it had not synced.</summary>
+    public void Lost(int node)
+    {
+        LostCount++;
+        Checker.Lost(node);
+    }
 
     /// <summary>Keeps a line for who looks at a failure.</summary>
     public void Note(string text)

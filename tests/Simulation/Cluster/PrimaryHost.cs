@@ -51,6 +51,9 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <summary>Its host.</summary>
     public SimulatedNode Node => _node;
 
+    /// <summary>When it last asked for a lease, by its clock.</summary>
+    public long LastHeartbeat { get; private set; }
+
     /// <summary>Nothing is done any more.</summary>
     public bool IsOver { get; private set; }
 
@@ -119,7 +122,11 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         }
     }
 
-    void IPrimaryEffects.Send<T>(int replica, in T message) => OpenTo(replica)?.Send(message);
+    void IPrimaryEffects.Send<T>(int replica, in T message)
+    {
+        LastHeartbeat = typeof(T) == typeof(Heartbeat) ? Now : LastHeartbeat;
+        OpenTo(replica)?.Send(message);
+    }
 
     void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload) =>
         OpenTo(replica)?.Send(message, payload);

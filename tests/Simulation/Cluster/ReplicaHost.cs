@@ -37,6 +37,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
     {
         _world = world;
         _node = node;
+        Watch = new ReplicaWatch(world, node.Index);
         _superblock = new Superblock
         {
             Identity = new ReplicaIdentity(
@@ -58,7 +59,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         _metadata = new SimulatedMetadata(node, world.Clock, world.Pools, world.Random.Fork(), layout)
         {
             WriteErrorPermille = world.Options.MetadataErrorPermille,
-            Ended = result => Machine?.OnMetadataWritten(result, Now),
+            Ended = OnMetadataWritten,
         };
         _live = new SimulatedLivePage(node, world.Pools, world.Random.Fork());
         _record = world.RentRecord();
@@ -70,6 +71,9 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
 
     /// <summary>The machine of the process that runs; null while none does.</summary>
     public ReplicaMachine? Machine { get; private set; }
+
+    /// <summary>Looks at what it does.</summary>
+    public ReplicaWatch Watch { get; }
 
     /// <summary>Why the replica could not be opened; null when it could.</summary>
     public string? Damage { get; private set; }
@@ -115,6 +119,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         };
         IoBuffer record = _record.Slice(0, MetadataRecord.Bytes);
         Machine = new ReplicaMachine(options, opened, page, boot, record, this, Now);
+        Watch.Opened(Machine);
         _world.Network.Listen(_node.Index, this);
         Tick();
     }
@@ -167,6 +172,11 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             return;
         }
 
+        if (head.Kind == MessageKind.Release)
+        {
+            Watch.Released();
+        }
+
         Machine.OnMessage(number, head, payload, Now);
     }
 
@@ -183,16 +193,26 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
     void IReplicaEffects.WriteMetadata(long offsetBytes, in IoBuffer record) =>
         _metadata.Write(offsetBytes, record);
 
-    void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes) =>
+    void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes)
+    {
+        Watch.Changes(io, offsetBytes, bytes.LengthBytes);
         Image.Write(io, offsetBytes, bytes);
+    }
 
-    void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
+    void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace)
+    {
+        Watch.Changes(io, offsetBytes, lengthBytes);
         Image.Zero(io, offsetBytes, lengthBytes);
+    }
 
     void IReplicaEffects.ReadImage(ulong io, long offsetBytes, in IoBuffer buffer) =>
         Image.Read(io, offsetBytes, buffer);
 
-    void IReplicaEffects.SyncImage(ulong io) => Image.Sync(io);
+    void IReplicaEffects.SyncImage(ulong io)
+    {
+        Watch.Syncs();
+        Image.Sync(io);
+    }
 
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes) => Image.Grow(io, sizeBytes);
 
@@ -205,6 +225,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
 
     void IReplicaEffects.Send<T>(int session, in T message)
     {
+        Watch.Sends(message);
         if (_sessions.TryGetValue(session, out SessionEnd? end))
         {
             end.Send(message);
@@ -245,6 +266,15 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         return 0;
     }
 
+    private void OnMetadataWritten(int result)
+    {
+        Machine?.OnMetadataWritten(result, Now);
+        if (result >= 0 && Machine is not null)
+        {
+            Watch.Recorded();
+        }
+    }
+
     private void OnImageEnded(ulong io, int result)
     {
         if ((io & LocalReads) == 0)
@@ -253,9 +283,10 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             if (result < 0 && io >> 56 != Reads)
             {
                 _world.Note($"replica {_node.Index}: io {io:x} fails with {result}");
-                _world.Checker.Lost(_node.Index);
+                _world.Lost(_node.Index);
             }
 
+            Watch.Ended(io, result);
             Machine?.OnImageEnded(io, result, Now);
         }
         else if (_localReads.Remove(io, out Action<int>? ended))

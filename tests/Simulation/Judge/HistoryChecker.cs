@@ -136,6 +136,10 @@ internal sealed class HistoryChecker
         }
     }
 
+    /// <summary>Whether a block holds what an operation wrote.</summary>
+    public static bool IsOf(int number, int block, ReadOnlySpan<byte> bytes) =>
+        MemoryMarshal.Cast<byte, ulong>(bytes).IndexOfAnyExcept(TagOf(number, block)) < 0;
+
     /// <summary>
     /// The driver of the device asks again for what it was not answered; if it is a write, it may have
     /// happened until now, and will happen again.

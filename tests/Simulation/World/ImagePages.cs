@@ -121,6 +121,29 @@ internal sealed class ImagePages(PagePool pool)
         }
     }
 
+    /// <summary>Whether another disk shows the same.</summary>
+    /// <param name="other">The other one.</param>
+    /// <param name="offsetBytes">Start, on a page.</param>
+    /// <param name="lengthBytes">Length, in pages.</param>
+    public bool IsSame(ImagePages other, long offsetBytes, long lengthBytes)
+    {
+        int first = (int)(offsetBytes / PagePool.PageBytes);
+        int end = Math.Min(_visible.Length, first + (int)(lengthBytes / PagePool.PageBytes));
+        for (int page = first; page < end; page++)
+        {
+            byte[]? mine = _visible[page], theirs = other._visible[page];
+            bool isSame = mine is null || theirs is null
+                ? (mine ?? theirs ?? []).AsSpan().IndexOfAnyExcept((byte)0) < 0
+                : mine.AsSpan().SequenceEqual(theirs);
+            if (!isSame)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>Everything up to a change is on stable media.</summary>
     /// <param name="change">Number of the change.</param>
     public void Sync(long change)

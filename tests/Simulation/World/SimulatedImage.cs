@@ -118,6 +118,10 @@ internal sealed class SimulatedImage : INodeWatcher
     /// <param name="bytes">Where the bytes go.</param>
     public void Peek(long offsetBytes, Span<byte> bytes) => _pages.Read(offsetBytes, bytes);
 
+    /// <summary>Whether another image shows the same in a range of whole pages.</summary>
+    public bool IsSame(SimulatedImage other, long offsetBytes, long lengthBytes) =>
+        _pages.IsSame(other._pages, offsetBytes, lengthBytes);
+
     /// <summary>The disk is lost: another one, all zeros, is in its place.</summary>
     public void Replace() => _pages.Reset(SizeBytes);
 

@@ -54,9 +54,10 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
             Findings = [],
         };
         var options = new ReplicaOptions { Volume = s_volume, BlockBytes = BlockBytes };
+        var page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(_live));
+        var boot = new BootEntry(new Guid(1, 2, 3, new byte[8]), 0);
         Machine = new ReplicaMachine(
-            options, opened, new LivePage<MappedLiveMemory>(new MappedLiveMemory(_live)),
-            new BootEntry(new Guid(1, 2, 3, new byte[8]), 0), _memory.Slice(0, MetadataRecord.Bytes), this, 0);
+            options, opened, page, boot, _memory.Slice(0, MetadataRecord.Bytes), this, 0);
         Run();
     }
 

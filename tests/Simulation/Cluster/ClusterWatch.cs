@@ -1,0 +1,139 @@
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Tests.Simulation.Judge;
+using Ublk.Wire.Ids;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <summary>
+/// Watches writers and replicas together: that no two may read at once (S7), that nobody serves an epoch that
+/// too few have recorded, and that after every recovery replicas agree wherever they say that they do.
+/// </summary>
+/// <param name="world">The world.</param>
+/// <param name="replicas">Its replicas.</param>
+/// <param name="primaries">Its writers, and those that want to be.</param>
+internal sealed class ClusterWatch(
+    ClusterWorld world, ReplicaHost[] replicas, List<PrimaryHost> primaries)
+{
+    private readonly Dictionary<ulong, Writer> _served = [];
+    private ulong _highest;
+
+    /// <summary>On how many replicas everything up to a sequence of an epoch ever was durable.</summary>
+    public int CountSynced(ulong epoch, ulong sequence) =>
+        replicas.Count(replica => replica.Watch.HasSynced(epoch, sequence));
+
+    /// <summary>A writer begins to serve.</summary>
+    /// <param name="primary">It.</param>
+    public void Serves(PrimaryHost primary)
+    {
+        ulong epoch = primary.Options.Epoch.Value;
+        bool isFirst = _served.TryAdd(epoch, primary.Options.Writer);
+        if (!isFirst && _served[epoch] != primary.Options.Writer)
+        {
+            throw new HistoryException($"two writers serve epoch {epoch}");
+        }
+
+        if (replicas.Count(replica => replica.Watch.HasStarted(epoch)) < world.Options.WriteQuorum)
+        {
+            throw new HistoryException($"epoch {epoch} is served, but its start is not durable on W");
+        }
+
+        _highest = Math.Max(_highest, epoch);
+        primaries.ForEach(Happens);
+        Compare(epoch);
+    }
+
+    /// <summary>A write is answered, and nothing was lost since it began: W replicas hold it.</summary>
+    /// <param name="number">Its number.</param>
+    /// <param name="block">First block.</param>
+    /// <param name="count">Blocks.</param>
+    public void Acknowledged(int number, int block, int count)
+    {
+        int holders = replicas.Count(replica => Holds(replica, number, block, count));
+        if (holders < world.Options.WriteQuorum)
+        {
+            throw new HistoryException(
+                $"only {holders} replicas hold what is acknowledged: {world.Checker.Describe(number)}");
+        }
+    }
+
+    // Where a write has failed meanwhile, what was applied before is missing too; that was answered in time.
+    private bool Holds(ReplicaHost replica, int number, int first, int count)
+    {
+        int length = world.Options.BlockBytes;
+        byte[] bytes = new byte[length];
+        for (int block = first; block < first + count; block++)
+        {
+            long offset = (long)block * length;
+            replica.Image.Peek(offset, bytes);
+            bool isMissing =
+                replica.Machine?.State is { Condition: ReplicaCondition.Sound } state &&
+                state.Missing.Contains((int)(offset / StoreFormat.RegionBytes));
+            if (isMissing || !HistoryChecker.IsOf(number, block, bytes))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Something has happened to a writer.</summary>
+    /// <param name="primary">It.</param>
+    public void Happens(PrimaryHost primary)
+    {
+        bool mayRead = primary.Options.Epoch.Value < _highest && primary.Node.IsRunning &&
+            primary.Machine.Volume is { Stage: VolumeStage.Serving or VolumeStage.Releasing } volume &&
+            primary.Node.Clock.Now < volume.Replicas.LeaseUntil;
+        long longest = primary.LastHeartbeat + primary.Options.LeaseMs * World.LatencyModel.Millisecond;
+        if (primary.Machine.Volume is { } served && served.Replicas.LeaseUntil > longest)
+        {
+            throw new HistoryException(
+                $"the lease of the writer of {primary.Options.Epoch} is longer than it asked for");
+        }
+
+        if (mayRead)
+        {
+            throw new HistoryException(
+                $"epoch {_highest} is served while the writer of {primary.Options.Epoch} has its lease");
+        }
+    }
+
+    // Outside of I and M, those that the epoch has started on are the same.
+    private void Compare(ulong epoch)
+    {
+        for (int one = 0; one < replicas.Length; one++)
+        {
+            for (int other = one + 1; other < replicas.Length && HasStarted(one, epoch); other++)
+            {
+                if (HasStarted(other, epoch))
+                {
+                    Compare(one, other, epoch);
+                    break; // The next one is compared with that.
+                }
+            }
+        }
+    }
+
+    private bool HasStarted(int place, ulong epoch) =>
+        replicas[place].Machine is { HasFailed: false } machine &&
+        machine.State.EpochStart.Epoch == epoch && machine.Promise.Epoch == epoch;
+
+    private void Compare(int one, int other, ulong epoch)
+    {
+        MetadataState left = replicas[one].Machine!.State, right = replicas[other].Machine!.State;
+        for (int grain = 0; grain < left.Intents.Grains; grain++)
+        {
+            int region = grain / StoreFormat.GrainsPerRegion;
+            bool isOpen = left.Intents.Contains(grain) || right.Intents.Contains(grain) ||
+                left.Missing.Contains(region) || right.Missing.Contains(region);
+            long offset = (long)grain * StoreFormat.GrainBytes;
+            if (!isOpen && !replicas[one].Image.IsSame(replicas[other].Image, offset, StoreFormat.GrainBytes))
+            {
+                throw new HistoryException(
+                    $"epoch {epoch} is served, and grain {grain} differs between {one} and {other}, " +
+                    "which neither says");
+            }
+        }
+    }
+}
