@@ -34,6 +34,11 @@ internal enum FaultKind
     ChangeMembers,
     /// <summary>The volume is made larger.</summary>
     Grow,
+    /// <summary>
+    /// A host misses the last writes; then one that has them loses its memory, another one is out of reach,
+    /// and somebody wants the volume with what is left.
+    /// </summary>
+    Corner,
 }
 
 /// <summary>

@@ -73,24 +73,51 @@ internal sealed partial class ClusterHistory
             case FaultKind.ForgetCommand:
                 _epoch = Math.Max(1, _epoch - 1);
                 break;
+            case FaultKind.Corner:
+                Corner();
+                break;
             default:
                 break;
         }
     }
 
+    private void Corner()
+    {
+        int[] hosts = [.. Enumerable.Range(0, _nodes.Length).OrderBy(_ => _random.NextBits())];
+        int late = hosts[0], hit = hosts[1 % hosts.Length], away = hosts[2 % hosts.Length];
+        Isolate(late);
+        _world.Clock.After(_random.Below(500 * LatencyModel.Millisecond), () =>
+        {
+            if (_isCalm)
+            {
+                return;
+            }
+
+            Join(late);
+            Stop(hit, losesPower: _random.Chance(700));
+            Isolate(away);
+            Want(_random.Below(LatencyModel.Second));
+        });
+    }
+
+    private void Join(int node)
+    {
+        for (int other = 0; other < _nodes.Length; other++)
+        {
+            _world.Network.Heal(node, other);
+            _world.Network.Heal(other, node);
+        }
+    }
+
     private void Isolate(int node)
     {
-        for (int i = 0; i < _nodes.Length; i++)
+        for (int other = 0; other < _nodes.Length; other++)
         {
-            int other = i;
             _world.Network.Cut(node, other);
             _world.Network.Cut(other, node);
-            Later(() =>
-            {
-                _world.Network.Heal(node, other);
-                _world.Network.Heal(other, node);
-            });
         }
+
+        Later(() => Join(node));
     }
 
     private void Later(Action mend) => _world.Clock.After(_random.Below(5 * LatencyModel.Second), mend);

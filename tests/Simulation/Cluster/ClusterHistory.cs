@@ -27,7 +27,7 @@ internal sealed partial class ClusterHistory
     [
         FaultKind.KillProcess, FaultKind.LosePower, FaultKind.LosePowerEverywhere, FaultKind.KillEverywhere,
         FaultKind.Freeze, FaultKind.Cut, FaultKind.Isolate, FaultKind.ResetSession, FaultKind.SwitchWriter,
-        FaultKind.TwoCandidates, FaultKind.ForgetCommand,
+        FaultKind.TwoCandidates, FaultKind.ForgetCommand, FaultKind.Corner,
     ];
 
     private readonly ClusterWorld _world;
