@@ -172,6 +172,8 @@ internal sealed record SimulationOptions
             weights[kind] = random.Chance(400) ? 1 << random.Below(5) : 0;
         }
 
+        long pause = (20 * LatencyModel.Millisecond) << random.Below(8);
+        WorkloadOptions workload = Stretched(WorkloadOptions.Draw(random), pause, random);
         return new SimulationOptions
         {
             Seed = seed,
@@ -186,7 +188,7 @@ internal sealed record SimulationOptions
             RingRecords = 256,
             LeaseMs = random.Chance(500) ? 2000 : random.Between(100, 4000),
             MaxDriftPerMillion = random.Chance(300) ? random.Between(1000, 7000) : random.Below(500),
-            Workload = WorkloadOptions.Draw(random),
+            Workload = workload,
             Image = DrawImage(random),
             MetadataErrorPermille = Rarely(random, 2),
             Disk = DrawLatency(random, LatencyModel.Disk),
@@ -199,9 +201,18 @@ internal sealed record SimulationOptions
                 LatestNewsNs = LatencyModel.Microsecond << random.Below(22),
                 TimeoutNs = (LatencyModel.Second / 4) << random.Below(6),
             },
-            MaxFaultPauseNs = (20 * LatencyModel.Millisecond) << random.Below(8),
+            MaxFaultPauseNs = pause,
             _weights = weights,
         };
+    }
+
+    // A host that is done before the first fault has seen nothing: mostly it works as long as there are faults.
+    private static WorkloadOptions Stretched(WorkloadOptions workload, long pause, SimulationRandom random)
+    {
+        long faults = random.Between(5, 40);
+        long stretched = pause * faults * workload.QueueDepth / workload.Operations;
+        return random.Chance(800)
+            ? workload with { MaxPauseNs = Math.Max(workload.MaxPauseNs, stretched) } : workload;
     }
 
     private static ImageFaults DrawImage(SimulationRandom random) => new()
