@@ -17,11 +17,11 @@ internal sealed class MistakeSearch : IDisposable
     private static readonly Mistake[] s_unseen =
     [
         Mistake.FormerAnswersCount, Mistake.LeaseNotChecked, Mistake.AppliedTwice,
-        Mistake.ClaimBeforeDrained, Mistake.ClaimPerReplica, Mistake.AppliedClaimedAfterPowerLoss,
-        Mistake.NotVoided, Mistake.VoidForgotten, Mistake.VoidedClaimsCount, Mistake.NoGap,
+        Mistake.ClaimBeforeDrained, Mistake.AppliedClaimedAfterPowerLoss,
+        Mistake.VoidForgotten, Mistake.NoGap,
         Mistake.HigherNumberWins, Mistake.OutOfOrderNotLaidOver, Mistake.UncertainWithoutMissing,
         Mistake.ReconciledNotStamped, Mistake.JoinWithoutIntents, Mistake.MissingFromApplied,
-        Mistake.JoinWithoutOperations, Mistake.PieceOverNewer, Mistake.PieceOverUnderWay,
+        Mistake.JoinWithoutOperations, Mistake.PieceOverUnderWay,
         Mistake.SourceNotFarEnough, Mistake.PeerReadTooEarly,
     ];
 

@@ -206,7 +206,7 @@ internal sealed record SimulationOptions
         };
     }
 
-    // A host that is done before the first fault has seen nothing: mostly it works as long as there are faults.
+    // A host that is done before the first fault has seen nothing: mostly it works while there are faults.
     private static WorkloadOptions Stretched(WorkloadOptions workload, long pause, SimulationRandom random)
     {
         long faults = random.Between(5, 40);
