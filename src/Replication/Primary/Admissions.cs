@@ -10,7 +10,7 @@ namespace Ublk.Replication.Primary;
 /// the others are told what they miss, follow the stream, and have the rest pushed underneath (replication
 /// design, section 7 and rules 2, 19, 20). The source is a replica that counts, the local one if it does.
 /// </summary>
-internal sealed class Admissions
+internal sealed class Admissions : IReplicaAnswers
 {
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
@@ -51,7 +51,7 @@ internal sealed class Admissions
     /// <summary>The clock.</summary>
     public long Now { get; set; }
 
-    /// <summary>The copies under way.</summary>
+    /// <inheritdoc/>
     public RegionCopies Copies { get; }
 
     /// <summary>Whether the start of a joining replica is awaited.</summary>
@@ -65,19 +65,11 @@ internal sealed class Admissions
     public void OnState(int place, scoped in SessionState state, VolumeMachine volume)
     {
         _volume = volume;
-        var history = new HistoryPoint[state.History.Count];
-        int i = 0;
-        foreach (HistoryEntry entry in state.History)
-        {
-            history[i++] = new HistoryPoint(entry.Epoch.Value, entry.First.Value);
-        }
-
         bool isOurs = state.PromisedEpoch == _options.Epoch && state.PromisedWriter == _options.Writer;
         if (!isOurs)
         {
             _joins[place] = new Join(JoinStage.Claiming);
-            _effects.Send(place, new Promise(
-                _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number)));
+            _effects.Send(place, _promotion.Wanted);
             return;
         }
 
@@ -93,14 +85,13 @@ internal sealed class Admissions
 
         _joins[place] = new Join(JoinStage.Waiting)
         {
-            Common = _promotion.CommonWith(history, state.Applied.Value),
+            Common = _promotion.CommonWith(
+                ReplicaClaim.HistoryOf(state.History), state.Applied.Value),
         };
         Compare();
     }
 
-    /// <summary>A replica has promised, late.</summary>
-    /// <param name="place">Its place.</param>
-    /// <param name="claim">Where it stands.</param>
+    /// <inheritdoc/>
     public void OnClaim(int place, scoped in Claim claim)
     {
         if (_joins[place] is { Stage: JoinStage.Claiming } join && claim.Epoch == _options.Epoch)
@@ -116,10 +107,8 @@ internal sealed class Admissions
         }
     }
 
-    /// <summary>A part of a late claim, or of what a replica of the stream misses.</summary>
-    /// <param name="place">Its place.</param>
-    /// <param name="entries">The part.</param>
-    public void OnClaimEntries(int place, scoped in ClaimEntries entries)
+    /// <inheritdoc/>
+    public void OnClaimEntries(int place, scoped in ClaimEntries entries, long now)
     {
         if (_joins[place] is not { } join || entries.Epoch != _options.Epoch)
         {
@@ -156,19 +145,14 @@ internal sealed class Admissions
         {
             if (join is { Stage: JoinStage.Comparing } && !Mistakes.Make(Mistake.JoinWithoutOperations))
             {
-                int first = (int)(operation.OffsetBytes / StoreFormat.RegionBytes);
-                int last = (int)((operation.OffsetBytes + operation.LengthBytes - 1) /
-                    StoreFormat.RegionBytes);
+                (int first, int last) = StoreFormat.RegionsOf(operation.OffsetBytes, operation.LengthBytes);
                 join.Missing!.Add(first, last - first + 1);
             }
         }
     }
 
-    /// <summary>Versions have come from a source.</summary>
-    /// <param name="place">The source.</param>
-    /// <param name="versions">They.</param>
-    /// <param name="volume">What serves.</param>
-    public void OnVersions(int place, scoped in Versions versions, VolumeMachine? volume)
+    /// <inheritdoc/>
+    public void OnVersions(int place, scoped in Versions versions)
     {
         for (int target = 0; target < _joins.Length; target++)
         {
@@ -193,7 +177,7 @@ internal sealed class Admissions
             }
             else
             {
-                Start(target, join, volume!);
+                Start(target, join);
             }
 
             return; // One question, one answer: the next replica asks anew.
@@ -272,14 +256,13 @@ internal sealed class Admissions
             ? _options.Local : counting.FirstOutside(default, -1);
     }
 
-    private void Start(int place, Join join, VolumeMachine volume)
+    private void Start(int place, Join join)
     {
+        VolumeMachine volume = _volume!;
         var runs = new List<MissingRun>();
-        for (int first = join.Missing!.NextIn(0); first < join.Missing.Grains;)
+        foreach ((int first, int count) in join.Missing!.EachRun())
         {
-            int end = join.Missing.NextOut(first);
-            runs.Add(new MissingRun(first, end - first, default, default));
-            first = join.Missing.NextIn(end);
+            runs.Add(new MissingRun(first, count, default, default));
         }
 
         for (int at = 0, part = 0; at < runs.Count; at += MessageLimits.MaxClaimEntries, part++)
@@ -296,11 +279,7 @@ internal sealed class Admissions
 
         join.Stage = JoinStage.Starting;
         ulong position = volume.Window.Next - 1;
-        ulong common = Math.Min(join.Common, position);
-        _effects.Send(place, new EpochStart(
-            _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number),
-            new Sequence(_promotion.FirstSequence), new Sequence(position), new Sequence(common),
-            new Epoch(_promotion.History.Count > 1 ? _promotion.History[^2].Epoch : 0)));
+        _effects.Send(place, _promotion.StartAt(position, Math.Min(join.Common, position)));
         _ = volume.OnReplicaJoins(place, Now);
         Compare();
     }
@@ -323,10 +302,9 @@ internal sealed class Admissions
             return;
         }
 
-        long offset = (long)region * StoreFormat.RegionBytes;
-        int length = (int)Math.Min(StoreFormat.RegionBytes, _options.SizeBytes - offset);
         Copies.Add(new RegionCopy(
-            Copies, region, (offset, length), source, ReplicaMask.Of(place), []));
+            Copies, region, StoreFormat.RangeOfRegion(region, _options.SizeBytes), source,
+            ReplicaMask.Of(place), []));
     }
 
     private void OnCopied(RegionCopy copy)

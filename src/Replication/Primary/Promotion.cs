@@ -10,12 +10,11 @@ namespace Ublk.Replication.Primary;
 /// copies that make W replicas agree, the start record on W of them (replication design, section 6). One
 /// attempt, one epoch: when a replica that is needed goes away in the middle, the next attempt asks anew.
 /// </summary>
-internal sealed class Promotion
+internal sealed class Promotion : IReplicaAnswers
 {
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
     private readonly ReplicaClaim?[] _claims = new ReplicaClaim?[ReplicaMask.Places];
-    private readonly RegionCopies _copies;
     private ReconcilePlan? _plan;
     private List<long> _pages = [];
     private int _pagesAsked;
@@ -31,13 +30,16 @@ internal sealed class Promotion
     {
         _options = options;
         _effects = effects;
-        _copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
+        Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
         {
             HasApplied = (_, _) => true, // Nothing is written before the epoch has started.
             OnDone = _ => EndWhenCopied(),
             OnFailed = OnCopyFailed,
         };
     }
+
+    /// <inheritdoc/>
+    public RegionCopies Copies { get; }
 
     /// <summary>How far it is: up to Starting, or Failed.</summary>
     public PrimaryStage Stage { get; private set; } = PrimaryStage.Claiming;
@@ -62,11 +64,9 @@ internal sealed class Promotion
     /// <summary>Histories of the epoch, for those that come later.</summary>
     public List<HistoryPoint> History { get; } = [];
 
-    /// <summary>Bytes that were copied.</summary>
-    public long CopiedBytes => _copies.CopiedBytes;
-
-    /// <summary>Regions that were compared.</summary>
-    public int UncertainRegions => _plan?.Uncertain.Count ?? 0;
+    /// <summary>What every replica is asked for.</summary>
+    public Promise Wanted => new(
+        _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number));
 
     private ulong Position => FirstSequence - 1;
 
@@ -76,8 +76,7 @@ internal sealed class Promotion
     {
         if (Stage == PrimaryStage.Claiming)
         {
-            _effects.Send(place, new Promise(
-                _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number)));
+            _effects.Send(place, Wanted);
         }
     }
 
@@ -104,9 +103,7 @@ internal sealed class Promotion
         }
     }
 
-    /// <summary>The head of a claim.</summary>
-    /// <param name="place">Whose.</param>
-    /// <param name="claim">It.</param>
+    /// <inheritdoc/>
     public void OnClaim(int place, scoped in Claim claim)
     {
         if (claim.Epoch != _options.Epoch || Stage != PrimaryStage.Claiming)
@@ -129,10 +126,7 @@ internal sealed class Promotion
         }
     }
 
-    /// <summary>A part of a claim's lists.</summary>
-    /// <param name="place">Whose.</param>
-    /// <param name="entries">It.</param>
-    /// <param name="now">The clock.</param>
+    /// <inheritdoc/>
     public void OnClaimEntries(int place, scoped in ClaimEntries entries, long now)
     {
         if (Stage != PrimaryStage.Claiming || _claims[place] is not { } claim ||
@@ -180,9 +174,7 @@ internal sealed class Promotion
         }
     }
 
-    /// <summary>Versions have come.</summary>
-    /// <param name="place">Whose.</param>
-    /// <param name="versions">They.</param>
+    /// <inheritdoc/>
     public void OnVersions(int place, scoped in Versions versions)
     {
         if (Stage == PrimaryStage.Comparing && _claims[place] is { } claim && !claim.HasPage(versions.Page))
@@ -194,9 +186,6 @@ internal sealed class Promotion
             }
         }
     }
-
-    /// <summary>An answer to a copy's question.</summary>
-    public RegionCopies Copies => _copies;
 
     /// <summary>A replica has, or has not, recorded the start.</summary>
     /// <param name="place">Whose.</param>
@@ -213,6 +202,14 @@ internal sealed class Promotion
                 place, CloseReason.Failed, $"the epoch's start was not recorded: {started.Status}");
         }
     }
+
+    /// <summary>The epoch's start for one replica, once the epoch has a history.</summary>
+    /// <param name="position">The number before the first operation that it is sent.</param>
+    /// <param name="common">Last number that it and the volume have in common.</param>
+    public EpochStart StartAt(ulong position, ulong common) => new(
+        _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number),
+        new Sequence(FirstSequence), new Sequence(position), new Sequence(common),
+        new Epoch(History.Count > 1 ? History[^2].Epoch : 0));
 
     /// <summary>
     /// Last number that a replica's history and this one have in common. Where another epoch follows, numbers
@@ -282,8 +279,8 @@ internal sealed class Promotion
             region = _plan.Uncertain.NextIn(region + 1))
         {
             int source = _plan.SourceOf(region);
-            _copies.Add(new RegionCopy(
-                _copies, region, _plan.RangeOf(region), source, _targets, _plan.OverlaysOf(region, source)));
+            Copies.Add(new RegionCopy(
+                Copies, region, _plan.RangeOf(region), source, _targets, _plan.OverlaysOf(region, source)));
         }
 
         EndWhenCopied();
@@ -298,7 +295,7 @@ internal sealed class Promotion
     private void EndWhenCopied()
     {
         if (Stage == PrimaryStage.Reconciling &&
-            (_copies.IsIdle || Mistakes.Make(Mistake.StartBeforeCopied)))
+            (Copies.IsIdle || Mistakes.Make(Mistake.StartBeforeCopied)))
         {
             Start();
         }
@@ -308,16 +305,10 @@ internal sealed class Promotion
     {
         Stage = PrimaryStage.Starting;
         AddHistory();
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in _targets)
         {
-            if (_targets.Has(place))
-            {
-                SendStamps(place);
-                _effects.Send(place, new EpochStart(
-                    _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number),
-                    new Sequence(FirstSequence), new Sequence(Position), new Sequence(Position),
-                    new Epoch(History.Count > 1 ? History[^2].Epoch : 0)));
-            }
+            SendStamps(place);
+            _effects.Send(place, StartAt(Position, Position));
         }
     }
 
@@ -363,6 +354,6 @@ internal sealed class Promotion
     private void Fail()
     {
         Stage = PrimaryStage.Failed;
-        _copies.Clear();
+        Copies.Clear();
     }
 }

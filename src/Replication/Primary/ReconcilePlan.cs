@@ -86,11 +86,8 @@ internal sealed class ReconcilePlan
 
     /// <summary>The bytes of a region.</summary>
     /// <param name="region">The region.</param>
-    public (long OffsetBytes, int LengthBytes) RangeOf(int region)
-    {
-        long offset = (long)region * StoreFormat.RegionBytes;
-        return (offset, (int)Math.Min(StoreFormat.RegionBytes, _sizeBytes - offset));
-    }
+    public (long OffsetBytes, int LengthBytes) RangeOf(int region) =>
+        StoreFormat.RangeOfRegion(region, _sizeBytes);
 
     /// <summary>Whose bytes of a region count: the highest claim.</summary>
     /// <param name="region">The region.</param>

@@ -50,9 +50,6 @@ internal sealed class RegionCopies
     /// <summary>Whether none is under way or waits.</summary>
     public bool IsIdle => _current.Count == 0 && _waiting.Count == 0;
 
-    /// <summary>Bytes that were pushed.</summary>
-    public long CopiedBytes { get; private set; }
-
     /// <summary>Takes up a region, now or when others are done.</summary>
     /// <param name="copy">It.</param>
     public void Add(RegionCopy copy)
@@ -208,7 +205,6 @@ internal sealed class RegionCopies
     /// <returns>To how many.</returns>
     internal int Push(RegionCopy copy, in CopyChunk chunk, in IoBuffer payload, ReplicaMask to)
     {
-        CopiedBytes += chunk.LengthBytes;
         bool hasBytes = chunk.PayloadBytes > 0;
         if (to.IsEmpty)
         {
@@ -221,19 +217,16 @@ internal sealed class RegionCopies
         }
 
         var piece = hasBytes ? new Piece(payload, to.Count) : null;
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in to)
         {
-            if (to.Has(place))
+            RequestId id = Ask(copy, place, QuestionKind.Push, piece);
+            if (hasBytes)
             {
-                RequestId id = Ask(copy, place, QuestionKind.Push, piece);
-                if (hasBytes)
-                {
-                    _effects.Send(place, chunk with { Id = id }, payload);
-                }
-                else
-                {
-                    _effects.Send(place, chunk with { Id = id });
-                }
+                _effects.Send(place, chunk with { Id = id }, payload);
+            }
+            else
+            {
+                _effects.Send(place, chunk with { Id = id });
             }
         }
 
@@ -267,7 +260,7 @@ internal sealed class RegionCopies
         while (_current.Count < _atOnce && _waiting.TryDequeue(out RegionCopy? copy))
         {
             _current.Add(copy);
-            copy.Begin();
+            copy.Continue();
         }
     }
 

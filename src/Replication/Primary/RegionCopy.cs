@@ -60,7 +60,7 @@ internal sealed class RegionCopy
     public int Source { get; }
 
     /// <summary>Who is to have them, but for the source.</summary>
-    public ReplicaMask Targets { get; private set; }
+    public ReplicaMask Targets { get; }
 
     /// <summary>Highest operation issued in the range at the source when it was read last.</summary>
     public ulong Issued { get; private set; }
@@ -68,10 +68,23 @@ internal sealed class RegionCopy
     /// <summary>The question for blocks, which has several answers.</summary>
     public RequestId BlocksQuestion { get; set; }
 
-    private int Blocks => (LengthBytes + Block - 1) / Block;
-
-    /// <summary>Begins.</summary>
-    public void Begin() => Continue();
+    /// <summary>Begins, or goes on with the next step.</summary>
+    public void Continue()
+    {
+        if (_nextOverlay < _overlays.Count)
+        {
+            _owner.AskOverlay(this, _overlays[_nextOverlay++]);
+        }
+        else if (_isCompared || Targets.IsEmpty)
+        {
+            _owner.Finish(this);
+        }
+        else
+        {
+            _isCompared = true;
+            AskTargets();
+        }
+    }
 
     /// <summary>Whether the source has to apply something before it can be asked.</summary>
     public bool IsWaiting { get; private set; }
@@ -106,14 +119,10 @@ internal sealed class RegionCopy
         }
 
         Issued = issued;
-
         ulong[] wanted = new ulong[MessageLimits.MaxRegionBytes / Block / 64];
-        for (int target = 0; target < ReplicaMask.Places; target++)
+        foreach (int target in Targets)
         {
-            if (Targets.Has(target))
-            {
-                _lacks[target] = Difference(_digests[Source], _digests[target], wanted);
-            }
+            _lacks[target] = Difference(_digests[Source], _digests[target], wanted);
         }
 
         _blocksLeft = wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
@@ -137,12 +146,12 @@ internal sealed class RegionCopy
         int count = (chunk.LengthBytes + Block - 1) / Block;
         _blocksLeft -= count;
         ReplicaMask lacking = default;
-        for (int target = 0; target < ReplicaMask.Places; target++)
+        foreach (int target in Targets)
         {
-            lacking = lacking.Set(target, Targets.Has(target) && LacksAny(_lacks[target], first, count));
+            lacking = lacking.Set(target, LacksAny(_lacks[target], first, count));
         }
 
-        Push(chunk, payload, lacking);
+        _pushes += _owner.Push(this, chunk, payload, lacking);
         StepWhenDone();
     }
 
@@ -155,7 +164,8 @@ internal sealed class RegionCopy
         var chunk = new CopyChunk(
             reply.Epoch, default, AnswerStatus.Ok, overlay.OffsetBytes, overlay.LengthBytes, Sequence.None,
             Sequence.None, Sequence.None, reply.Crc32C, CopyFlags.None);
-        Push(chunk, payload, Targets.With(Source).Outside(overlay.Holders));
+        ReplicaMask lacking = Targets.With(Source).Outside(overlay.Holders);
+        _pushes += _owner.Push(this, chunk, payload, lacking);
         StepWhenDone();
     }
 
@@ -195,11 +205,6 @@ internal sealed class RegionCopy
         return false;
     }
 
-    private void Push(in CopyChunk chunk, in IoBuffer payload, ReplicaMask to)
-    {
-        _pushes += _owner.Push(this, chunk, payload, to);
-    }
-
     private void StepWhenDone()
     {
         if (_pushes == 0 && _blocksLeft == 0)
@@ -208,32 +213,12 @@ internal sealed class RegionCopy
         }
     }
 
-    private void Continue()
-    {
-        if (_nextOverlay < _overlays.Count)
-        {
-            _owner.AskOverlay(this, _overlays[_nextOverlay++]);
-        }
-        else if (_isCompared || Targets.IsEmpty)
-        {
-            _owner.Finish(this);
-        }
-        else
-        {
-            _isCompared = true;
-            AskTargets();
-        }
-    }
-
     private void AskTargets()
     {
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in Targets)
         {
-            if (Targets.Has(place))
-            {
-                _asked++;
-                _owner.AskDigests(this, place);
-            }
+            _asked++;
+            _owner.AskDigests(this, place);
         }
     }
 }

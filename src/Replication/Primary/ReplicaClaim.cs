@@ -22,12 +22,7 @@ internal sealed class ReplicaClaim
         Durable = claim.Durable.Value;
         Flags = claim.Flags;
         VoidedIn = claim.VoidedIn.Value;
-        _history = new HistoryPoint[claim.History.Count];
-        int i = 0;
-        foreach (HistoryEntry entry in claim.History)
-        {
-            _history[i++] = new HistoryPoint(entry.Epoch.Value, entry.First.Value);
-        }
+        _history = HistoryOf(claim.History);
     }
 
     public ulong Applied { get; }
@@ -80,6 +75,20 @@ internal sealed class ReplicaClaim
 
             return highest;
         }
+    }
+
+    /// <summary>A history as the store has it.</summary>
+    /// <param name="entries">As a message has it.</param>
+    public static HistoryPoint[] HistoryOf(scoped in MessageList<HistoryEntry> entries)
+    {
+        var history = new HistoryPoint[entries.Count];
+        int i = 0;
+        foreach (HistoryEntry entry in entries)
+        {
+            history[i++] = new HistoryPoint(entry.Epoch.Value, entry.First.Value);
+        }
+
+        return history;
     }
 
     /// <summary>Takes a part of the lists.</summary>

@@ -91,16 +91,12 @@ public sealed class VolumePrimary : IVolumeEffects
             case MessageKind.SessionState: Take(place, head.Read<SessionState>()); break;
             case MessageKind.Claim: Take(place, head.Read<Claim>()); break;
             case MessageKind.ClaimEntries:
-                _promotion.OnClaimEntries(place, head.Read<ClaimEntries>(), now);
-                _admissions.OnClaimEntries(place, head.Read<ClaimEntries>());
+                Answers.OnClaimEntries(place, head.Read<ClaimEntries>(), now);
                 break;
-            case MessageKind.Versions:
-                _promotion.OnVersions(place, head.Read<Versions>());
-                _admissions.OnVersions(place, head.Read<Versions>(), _volume);
-                break;
+            case MessageKind.Versions: Answers.OnVersions(place, head.Read<Versions>()); break;
             case MessageKind.EpochStarted: Take(place, head.Read<EpochStarted>()); break;
-            case MessageKind.Digests: CopiesNow.OnDigests(place, head.Read<Digests>(), payload); break;
-            case MessageKind.CopyChunk: CopiesNow.OnChunk(place, head.Read<CopyChunk>(), payload); break;
+            case MessageKind.Digests: Answers.Copies.OnDigests(place, head.Read<Digests>(), payload); break;
+            case MessageKind.CopyChunk: Answers.Copies.OnChunk(place, head.Read<CopyChunk>(), payload); break;
             case MessageKind.Copied: Take(place, head.Read<Copied>()); break;
             case MessageKind.ReadReply: Take(place, head.Read<ReadReply>(), payload); break;
             case MessageKind.Configured: break;
@@ -221,7 +217,7 @@ public sealed class VolumePrimary : IVolumeEffects
         _admissions.Now = now;
     }
 
-    private RegionCopies CopiesNow => _volume is null ? _promotion.Copies : _admissions.Copies;
+    private IReplicaAnswers Answers => _volume is null ? _promotion : _admissions;
 
     private static Mutation MutationOf(BlockOperation operation) => operation switch
     {
@@ -301,8 +297,7 @@ public sealed class VolumePrimary : IVolumeEffects
             Fence(claim.PromisedEpoch);
         }
 
-        _promotion.OnClaim(place, claim);
-        _admissions.OnClaim(place, claim);
+        Answers.OnClaim(place, claim);
     }
 
     private void Take(int place, in EpochStarted started)
@@ -324,7 +319,7 @@ public sealed class VolumePrimary : IVolumeEffects
     {
         if (!_admissions.TryTakeDone(place, copied))
         {
-            CopiesNow.OnCopied(place, copied);
+            Answers.Copies.OnCopied(place, copied);
         }
     }
 

@@ -56,6 +56,9 @@ public readonly record struct ReplicaMask(uint Bits)
         return bits == 0 ? -1 : BitOperations.TrailingZeroCount(bits);
     }
 
+    /// <summary>Goes through the places of the set, the lowest first.</summary>
+    public Enumerator GetEnumerator() => new(Bits);
+
     /// <summary>Those that are not in another set.</summary>
     /// <param name="others">The other set.</param>
     public ReplicaMask Outside(ReplicaMask others) => new(Bits & ~others.Bits);
@@ -69,8 +72,35 @@ public readonly record struct ReplicaMask(uint Bits)
     /// <inheritdoc/>
     public override string ToString()
     {
-        uint bits = Bits;
-        IEnumerable<int> places = Enumerable.Range(0, Places).Where(place => (bits >> place & 1) != 0);
+        var places = new List<int>(Count);
+        foreach (int place in this)
+        {
+            places.Add(place);
+        }
+
         return $"{{{string.Join(", ", places)}}}";
+    }
+
+    /// <summary>Goes through a set once.</summary>
+    /// <param name="bits">The set.</param>
+    public struct Enumerator(uint bits)
+    {
+        private uint _left = bits;
+
+        /// <summary>The place.</summary>
+        public int Current { get; private set; }
+
+        /// <summary>Goes to the next place.</summary>
+        public bool MoveNext()
+        {
+            if (_left == 0)
+            {
+                return false;
+            }
+
+            Current = BitOperations.TrailingZeroCount(_left);
+            _left &= _left - 1;
+            return true;
+        }
     }
 }

@@ -48,9 +48,9 @@ internal sealed class VolumeFlushes
     /// <param name="acknowledged">Highest acknowledged sequence.</param>
     public void Ask(ulong acknowledged)
     {
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in _replicas.Counting)
         {
-            if (_replicas.Counting.Has(place) && _replicas.MarkFlush(place, acknowledged))
+            if (_replicas.MarkFlush(place, acknowledged))
             {
                 _effects.SendFlush(place, acknowledged);
             }

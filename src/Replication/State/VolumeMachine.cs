@@ -285,12 +285,9 @@ public sealed class VolumeMachine
         if (now >= _nextHeartbeat)
         {
             _nextHeartbeat = now + _options.HeartbeatInterval;
-            for (int place = 0; place < ReplicaMask.Places; place++)
+            foreach (int place in _replicas.Connected)
             {
-                if (_replicas.Connected.Has(place))
-                {
-                    _effects.SendHeartbeat(place, now, Acknowledged, _replicas.Committed);
-                }
+                _effects.SendHeartbeat(place, now, Acknowledged, _replicas.Committed);
             }
         }
 

@@ -282,12 +282,9 @@ internal sealed class VolumeWrites
         request.OwnsPayload = false;
         _open.Add(Window.SlotOf(operation.Sequence), operation.Sequence, operation.OffsetBytes,
             operation.LengthBytes);
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in _replicas.InStream)
         {
-            if (_replicas.InStream.Has(place))
-            {
-                _effects.SendOperation(place, operation, _replicas.Committed);
-            }
+            _effects.SendOperation(place, operation, _replicas.Committed);
         }
 
         return true;
@@ -296,11 +293,11 @@ internal sealed class VolumeWrites
     // Who alone holds more than half of the window does not slow the host: a quorum has what it lacks.
     private bool TryRelieve(int payload)
     {
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in _replicas.InStream)
         {
             bool isSlow = _lags[place].Bytes > Window.MaxBytes / 2 ||
                 _lags[place].Operations > Window.Capacity / 2;
-            if (_replicas.InStream.Has(place) && isSlow)
+            if (isSlow)
             {
                 _replicas.Move(place, ReplicaStage.Behind, isCurrent: false);
                 _effects.LeaveStream(place, LeaveReason.TooSlow);
@@ -325,12 +322,9 @@ internal sealed class VolumeWrites
         operation.IsAcknowledged = true;
         Acknowledged = Math.Max(Acknowledged, operation.Sequence);
         _open.Remove(Window.SlotOf(operation.Sequence));
-        for (int place = 0; place < ReplicaMask.Places; place++)
+        foreach (int place in _replicas.InStream.Outside(operation.AnsweredBy))
         {
-            if (_replicas.InStream.Has(place) && !operation.AnsweredBy.Has(place))
-            {
-                _lags[place].Add(operation.PayloadBytes);
-            }
+            _lags[place].Add(operation.PayloadBytes);
         }
 
         ulong request = operation.Request;

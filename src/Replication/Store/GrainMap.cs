@@ -71,6 +71,25 @@ public sealed class GrainMap
     /// <param name="from">Where to begin.</param>
     public int NextOut(int from) => Next(from, flip: ulong.MaxValue);
 
+    /// <summary>The runs of the set in ascending order; the set does not change meanwhile.</summary>
+    public IEnumerable<(int First, int Count)> EachRun()
+    {
+        for (int first = NextIn(0); first < Grains;)
+        {
+            int end = NextOut(first);
+            yield return (first, end - first);
+            first = NextIn(end);
+        }
+    }
+
+    /// <summary>The grains of a region; the last one may have fewer.</summary>
+    /// <param name="region">The region.</param>
+    public (int First, int Count) OfRegion(int region)
+    {
+        int first = region * StoreFormat.GrainsPerRegion;
+        return (first, Math.Min(StoreFormat.GrainsPerRegion, Grains - first));
+    }
+
     /// <summary>Grains of the set in a block.</summary>
     /// <param name="block">The block.</param>
     public int CountInBlock(int block) => _blockCounts[block];

@@ -78,12 +78,10 @@ public sealed class IntentPolicy
         _options = options;
         _marked = new GrainMap(state.Intents.Grains);
         _fresh = new GrainMap(state.Intents.Grains);
-        for (int first = state.Intents.NextIn(0); first < state.Intents.Grains;)
+        foreach ((int first, int count) in state.Intents.EachRun())
         {
-            int end = state.Intents.NextOut(first);
-            Enqueue(first, end - first);
-            _marked.Add(first, end - first);
-            first = state.Intents.NextIn(end);
+            Enqueue(first, count);
+            _marked.Add(first, count);
         }
     }
 
@@ -181,7 +179,7 @@ public sealed class IntentPolicy
             budget--;
             HotRegion hot = _hot.TakeFirst();
             ulong version = _versionOf(hot.Region);
-            (int first, int count) = GrainsOf(hot.Region);
+            (int first, int count) = _marked.OfRegion(hot.Region);
             bool isCold = isIdle || version == hot.Version;
             if (version <= bound && isCold && !_fresh.ContainsAny(first, count))
             {
@@ -272,18 +270,12 @@ public sealed class IntentPolicy
         int lastRegion = (first + count - 1) / StoreFormat.GrainsPerRegion;
         for (int region = first / StoreFormat.GrainsPerRegion; region <= lastRegion; region++)
         {
-            (int start, int grains) = GrainsOf(region);
+            (int start, int grains) = _marked.OfRegion(region);
             if (!_marked.ContainsAny(start, grains))
             {
                 _hot.Add(new HotRegion(region, _versionOf(region)));
             }
         }
-    }
-
-    private (int First, int Count) GrainsOf(int region)
-    {
-        int first = region * StoreFormat.GrainsPerRegion;
-        return (first, Math.Min(StoreFormat.GrainsPerRegion, _marked.Grains - first));
     }
 
     private readonly record struct HotRegion(int Region, ulong Version);

@@ -154,8 +154,8 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
         BeginHistory(applied);
         for (int region = 0; region < state.Versions.Regions; region++)
         {
-            bool isHot = state.Intents.ContainsAny(
-                region * StoreFormat.GrainsPerRegion, GrainsIn(region, state.Intents.Grains));
+            (int first, int count) = state.Intents.OfRegion(region);
+            bool isHot = state.Intents.ContainsAny(first, count);
             SetVersion(region, isHot ? RegionVersions.Unknown : state.Versions[region]);
         }
 
@@ -261,9 +261,6 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
         list.Sort(static (left, right) => left.Sequence.CompareTo(right.Sequence));
         return new LiveProgress(new HistoryPoint(_memory.Load(area), applied), list);
     }
-
-    private static int GrainsIn(int region, int grains) =>
-        Math.Min(StoreFormat.GrainsPerRegion, grains - region * StoreFormat.GrainsPerRegion);
 
     private long AreaInUse() => _memory.Load(LivePageLayout.AreaAt) == 0
         ? LivePageLayout.FirstAreaAt : LivePageLayout.SecondAreaAt;

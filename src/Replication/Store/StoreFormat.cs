@@ -73,6 +73,21 @@ public static class StoreFormat
     /// <summary>Ending of the live page's name, after that of the image.</summary>
     public const string LiveEnding = ".qlive";
 
+    /// <summary>The bytes of a region; the last one may be shorter.</summary>
+    /// <param name="region">The region.</param>
+    /// <param name="sizeBytes">Size of the volume.</param>
+    public static (long OffsetBytes, int LengthBytes) RangeOfRegion(int region, long sizeBytes)
+    {
+        long offset = (long)region * RegionBytes;
+        return (offset, (int)Math.Min(RegionBytes, sizeBytes - offset));
+    }
+
+    /// <summary>The regions that a range touches.</summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length, above 0.</param>
+    public static (int First, int Last) RegionsOf(long offsetBytes, long lengthBytes) =>
+        ((int)(offsetBytes / RegionBytes), (int)((offsetBytes + lengthBytes - 1) / RegionBytes));
+
     /// <summary>Whole units that cover a length.</summary>
     /// <param name="lengthBytes">Length, 0 or more.</param>
     /// <param name="unitBytes">Unit.</param>
