@@ -87,6 +87,7 @@ internal sealed class Admissions : IReplicaAnswers
         {
             Common = _promotion.CommonWith(
                 ReplicaClaim.HistoryOf(state.History), state.Applied.Value),
+            HasFailed = (state.Flags & ReplicaFlags.Failed) != ReplicaFlags.None,
         };
         Compare();
     }
@@ -122,6 +123,7 @@ internal sealed class Admissions : IReplicaAnswers
             {
                 join.Stage = JoinStage.Waiting;
                 join.Common = _promotion.CommonWith(claim.History, claim.Applied);
+                join.HasFailed = claim.HasFailed;
                 Compare();
             }
         }
@@ -289,11 +291,11 @@ internal sealed class Admissions : IReplicaAnswers
         for (long region = run.FirstRegion; region < run.FirstRegion + run.Count; region++)
         {
             join.Left++;
-            AddCopy(place, (int)region);
+            AddCopy(place, join, (int)region);
         }
     }
 
-    private void AddCopy(int place, int region)
+    private void AddCopy(int place, Join join, int region)
     {
         int source = SourceFor(place);
         if (source < 0)
@@ -304,7 +306,7 @@ internal sealed class Admissions : IReplicaAnswers
 
         Copies.Add(new RegionCopy(
             Copies, region, StoreFormat.RangeOfRegion(region, _options.SizeBytes), source,
-            ReplicaMask.Of(place), []));
+            ReplicaMask.Of(place), join.HasFailed ? ReplicaMask.Of(place) : default, []));
     }
 
     private void OnCopied(RegionCopy copy)
@@ -322,12 +324,12 @@ internal sealed class Admissions : IReplicaAnswers
     private void OnCopyFailed(RegionCopy copy, int place, AnswerStatus status)
     {
         int target = copy.Targets.FirstOutside(default, -1);
-        if (target >= 0 && _joins[target] is { Stage: JoinStage.Copying })
+        if (target >= 0 && _joins[target] is { Stage: JoinStage.Copying } join)
         {
             // The source was not far enough, or had no room: once more, behind the others.
             if (status is AnswerStatus.NotCurrent or AnswerStatus.Busy)
             {
-                AddCopy(target, copy.Region);
+                AddCopy(target, join, copy.Region);
             }
             else
             {
@@ -353,6 +355,9 @@ internal sealed class Admissions : IReplicaAnswers
         public ReplicaClaim? Claim { get; set; }
 
         public ulong Common { get; set; }
+
+        /// <summary>Whether it failed to bring data to stable media.</summary>
+        public bool HasFailed { get; set; }
 
         public int Source { get; set; } = -1;
 

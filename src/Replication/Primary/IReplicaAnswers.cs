@@ -3,8 +3,8 @@ using Ublk.Wire.Messages;
 namespace Ublk.Replication.Primary;
 
 /// <summary>
-/// Who takes what replicas answer to promises and comparisons: the promotion until the volume serves, then the
-/// admissions.
+/// Who takes what replicas answer to promises and comparisons: the promotion until the volume serves, then
+/// the admissions.
 /// </summary>
 internal interface IReplicaAnswers
 {

@@ -280,7 +280,8 @@ internal sealed class Promotion : IReplicaAnswers
         {
             int source = _plan.SourceOf(region);
             Copies.Add(new RegionCopy(
-                Copies, region, _plan.RangeOf(region), source, _targets, _plan.OverlaysOf(region, source)));
+                Copies, region, _plan.RangeOf(region), source, _targets, _plan.Failed,
+                _plan.OverlaysOf(region, source)));
         }
 
         EndWhenCopied();

@@ -25,7 +25,14 @@ internal sealed class ReconcilePlan
         _local = local;
         _sizeBytes = sizeBytes;
         Uncertain = new GrainMap(MetadataState.RegionsOf(sizeBytes));
+        for (int place = 0; place < claims.Length; place++)
+        {
+            Failed = Failed.Set(place, claims[place] is { HasFailed: true });
+        }
     }
+
+    /// <summary>Replicas that failed to bring data to stable media.</summary>
+    public ReplicaMask Failed { get; }
 
     /// <summary>Regions that may differ.</summary>
     public GrainMap Uncertain { get; }

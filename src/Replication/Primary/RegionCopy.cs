@@ -20,6 +20,7 @@ internal sealed class RegionCopy
     private readonly Dictionary<int, byte[]> _digests = [];
     private readonly ulong[][] _lacks = new ulong[ReplicaMask.Places][];
     private readonly IReadOnlyList<Overlay> _overlays;
+    private readonly ReplicaMask _failed;
     private ulong _needed;
     private int _asked;
     private int _pushes;
@@ -33,17 +34,22 @@ internal sealed class RegionCopy
     /// <param name="range">Its bytes.</param>
     /// <param name="source">Whose bytes count.</param>
     /// <param name="targets">Who is to have them.</param>
+    /// <param name="failed">
+    /// Who failed to bring data to stable media: what is read there may be in memory only and count as
+    /// written, so every block is written anew, also where it is the same, and also at the source.
+    /// </param>
     /// <param name="overlays">What comes from others afterwards, in this order.</param>
     public RegionCopy(
         RegionCopies owner, int region, (long OffsetBytes, int LengthBytes) range, int source,
-        ReplicaMask targets, IReadOnlyList<Overlay> overlays)
+        ReplicaMask targets, ReplicaMask failed, IReadOnlyList<Overlay> overlays)
     {
         _owner = owner;
         Region = region;
         OffsetBytes = range.OffsetBytes;
         LengthBytes = range.LengthBytes;
         Source = source;
-        Targets = targets.Without(source);
+        _failed = failed;
+        Targets = failed.Has(source) ? targets : targets.Without(source);
         _overlays = overlays;
     }
 
@@ -59,7 +65,7 @@ internal sealed class RegionCopy
     /// <summary>Whose bytes count.</summary>
     public int Source { get; }
 
-    /// <summary>Who is to have them, but for the source.</summary>
+    /// <summary>Who is to have them; the source only when it failed.</summary>
     public ReplicaMask Targets { get; }
 
     /// <summary>Highest operation issued in the range at the source when it was read last.</summary>
@@ -122,7 +128,8 @@ internal sealed class RegionCopy
         ulong[] wanted = new ulong[MessageLimits.MaxRegionBytes / Block / 64];
         foreach (int target in Targets)
         {
-            _lacks[target] = Difference(_digests[Source], _digests[target], wanted);
+            ReadOnlySpan<byte> known = _failed.Has(target) ? [] : _digests[target];
+            _lacks[target] = Difference(_digests[Source], known, wanted);
         }
 
         _blocksLeft = wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
@@ -182,7 +189,9 @@ internal sealed class RegionCopy
         for (int block = 0; block * Digest.SizeBytes < source.Length; block++)
         {
             int at = block * Digest.SizeBytes;
-            if (!source.Slice(at, Digest.SizeBytes).SequenceEqual(target.Slice(at, Digest.SizeBytes)))
+            bool isSame = !target.IsEmpty &&
+                source.Slice(at, Digest.SizeBytes).SequenceEqual(target.Slice(at, Digest.SizeBytes));
+            if (!isSame)
             {
                 lacks[block / 64] |= 1ul << block % 64;
                 wanted[block / 64] |= 1ul << block % 64;
@@ -215,10 +224,15 @@ internal sealed class RegionCopy
 
     private void AskTargets()
     {
-        foreach (int place in Targets)
+        foreach (int place in Targets.Without(Source))
         {
             _asked++;
             _owner.AskDigests(this, place);
+        }
+
+        if (_asked == 0)
+        {
+            AskSource();
         }
     }
 }

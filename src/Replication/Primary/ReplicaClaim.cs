@@ -42,6 +42,9 @@ internal sealed class ReplicaClaim
     /// <summary>Whether it may have lost what it had acknowledged.</summary>
     public bool IsVoid => (Flags & (ReplicaFlags.Voided | ReplicaFlags.Failed)) != ReplicaFlags.None;
 
+    /// <summary>Whether it failed to bring data to stable media.</summary>
+    public bool HasFailed => (Flags & ReplicaFlags.Failed) != ReplicaFlags.None;
+
     /// <summary>Whether it can take part in an epoch.</summary>
     public bool IsUsable => (Flags & ReplicaFlags.Learner) == ReplicaFlags.None;
 

@@ -78,6 +78,12 @@ internal sealed class ReplicaContext
     /// <summary>Regions, first and last, that are about to become missing: nothing counts there.</summary>
     public List<(int First, int Last)> Breaking { get; } = [];
 
+    /// <summary>Regions that are about to leave what is missing: the record is on its way.</summary>
+    public List<int> Leaving { get; } = [];
+
+    /// <summary>Whether a region is missing and no record on its way says otherwise.</summary>
+    public bool StaysMissing(int region) => State.Missing.Contains(region) && !Leaving.Contains(region);
+
     /// <summary>Whether a range touches missing regions.</summary>
     public bool IsMissing(long offsetBytes, long lengthBytes)
     {

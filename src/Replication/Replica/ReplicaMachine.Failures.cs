@@ -42,7 +42,7 @@ public sealed partial class ReplicaMachine
         int runs = 0;
         for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
         {
-            runs += State.Missing.Contains(region) ? 0 : 1;
+            runs += _context.StaysMissing(region) ? 0 : 1;
         }
 
         if (_context.Log.BeginBatch(Fixed + 32 * runs, runs) != AppendResult.Queued)
@@ -53,7 +53,7 @@ public sealed partial class ReplicaMachine
 
         for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
         {
-            if (!State.Missing.Contains(region))
+            if (!_context.StaysMissing(region))
             {
                 _context.Log.AddToBatch(new MissingAddEntry((uint)region, 1, claim));
             }

@@ -343,6 +343,7 @@ public sealed partial class ReplicaMachine
         if (_start.Session == session && _start.Stage is StartStage.None or StartStage.Draining)
         {
             _start.Clear();
+            _flushes.Drop();
             _writes.Drop();
         }
     }

@@ -9,8 +9,9 @@ public sealed partial class ReplicaMachine
     // With the last one gone the replica is all there again, whatever it had lost.
     private void FinishRegion(int region)
     {
+        _ = _context.Leaving.Remove(region);
         bool isHealed = State.Missing.Count == 0 && State.Condition != ReplicaCondition.Sound &&
-            !_context.IsFailed;
+            _context.Breaking.Count == 0 && !_context.IsFailed;
         if (isHealed)
         {
             ulong token = ReplicaContext.Name(ReplicaIo.Healed, (ulong)region);

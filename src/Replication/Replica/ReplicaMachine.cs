@@ -334,7 +334,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     }
 
     private bool IsDrained => _writes.IssuedCount == 0 && _copies.Count == 0 &&
-        _resync.Count == 0 && !_flushes.IsBusy && !_start.IsSyncing;
+        _resync.Count == 0 && _context.Leaving.Count == 0 && !_flushes.IsBusy && !_start.IsSyncing;
 
     private void OnApplied()
     {

@@ -234,6 +234,7 @@ internal sealed class ReplicaResync
         _context.Log.AddToBatch(new RegionVersionRunEntry((uint)region, 1, version));
         _context.Log.AddToBatch(new MissingRemoveEntry((uint)region, 1));
         _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Whole, (ulong)region));
+        _context.Leaving.Add(region);
         return true;
     }
 

@@ -137,7 +137,8 @@ internal sealed class ReplicaStart
             _context.Log.AddToBatch(new MissingRemoveEntry(0, (uint)State.Missing.Regions));
         }
 
-        if (IsReconciled && State.Condition != ReplicaCondition.Sound)
+        bool isWhole = IsReconciled || runs.Count == 0 && State.Missing.Count == 0;
+        if (isWhole && State.Condition != ReplicaCondition.Sound)
         {
             _context.Log.AddToBatch(new ConditionEntry(ReplicaCondition.Sound, 0));
         }

@@ -119,6 +119,14 @@ internal sealed class ClusterWatch(
         replicas[place].Machine is { HasFailed: false } machine &&
         machine.State.EpochStart.Epoch == epoch && machine.Promise.Epoch == epoch;
 
+    private long FirstDifference(int one, int other, long offset)
+    {
+        byte[] left = new byte[StoreFormat.GrainBytes], right = new byte[StoreFormat.GrainBytes];
+        replicas[one].Image.Peek(offset, left);
+        replicas[other].Image.Peek(offset, right);
+        return offset + left.AsSpan().CommonPrefixLength(right);
+    }
+
     private void Compare(int one, int other, ulong epoch)
     {
         MetadataState left = replicas[one].Machine!.State, right = replicas[other].Machine!.State;
@@ -131,8 +139,8 @@ internal sealed class ClusterWatch(
             if (!isOpen && !replicas[one].Image.IsSame(replicas[other].Image, offset, StoreFormat.GrainBytes))
             {
                 throw new HistoryException(
-                    $"epoch {epoch} is served, and grain {grain} differs between {one} and {other}, " +
-                    "which neither says");
+                    $"epoch {epoch} is served, and {one} and {other} differ at " +
+                    $"{FirstDifference(one, other, offset)} (grain {grain}), which neither says");
             }
         }
     }

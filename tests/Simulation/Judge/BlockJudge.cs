@@ -263,7 +263,7 @@ internal sealed class BlockJudge(Func<int, string> describe)
     }
 
     private static bool IsOwed(in ValueCluster value, in Outage outage) => value.Happened &&
-        (value.IsDurable || value.OwedSince > outage.ForgivenThrough ||
+        (value.IsDurable || value.WriteBegin > outage.ForgivenThrough ||
             value.OwedSince < outage.FlushedThrough);
 
     private static ValueCluster Initial(ulong value, int operation, int at) => new()

@@ -34,7 +34,8 @@ internal struct BlockRecord
 /// <summary>A recovery after which not everything that was acknowledged is owed.</summary>
 /// <param name="At">When the new writer began to serve.</param>
 /// <param name="ForgivenThrough">
-/// What was owed since then or before may be lost: enough nodes lost power afterwards.
+/// What was asked for by then may be lost: enough nodes lost power afterwards. An acknowledgement may still
+/// be on its way when its sender loses power, so it is the beginning of a write that counts.
 /// </param>
 /// <param name="FlushedThrough">
 /// What was owed before this was flushed, and must be there all the same.

@@ -14,8 +14,9 @@ namespace Ublk.Tests.Simulation.Judge;
 /// <item>A read shows what was there at one moment between its beginning and its end. So nothing that was
 /// acknowledged is lost, and nothing that was shown is un-read.</item>
 /// <item>A value is owed from when it was acknowledged or first shown. It is forgiven once W nodes have lost
-/// power after that moment, without having been in sync again in between, and no completed flush began after
-/// that moment (nor was it a completed FUA write).</item>
+/// power after its write began (an acknowledgement on its way outlives its sender), without having been in
+/// sync again in between, and no completed flush began after it was owed (nor was it a completed FUA
+/// write).</item>
 /// <item>Forgiving takes effect when a new writer has recovered: then a block holds the value owed last, or
 /// any that may have come after it. What was found there by the new writer counts as flushed, because
 /// recovery syncs what it serves.</item>

@@ -28,6 +28,10 @@ public sealed class ClusterHistoryTests : IDisposable
     [InlineData(20168)]
     [InlineData(20213)]
     [InlineData(20395)]
+    [InlineData(700043)]
+    [InlineData(700991)]
+    [InlineData(800228)]
+    [InlineData(800871)]
     public void WhatWasFoundOnceStaysMended(ulong seed) => _ = ClusterHistory.Run(seed, _pools);
 
     [Fact]

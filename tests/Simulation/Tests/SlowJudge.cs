@@ -80,7 +80,7 @@ internal sealed class SlowJudge
         }
 
         bool isKnown = since != BlockRecord.Never;
-        return isKnown && ((write.IsOk && write.IsDurable) || since > outage.ForgivenThrough ||
+        return isKnown && ((write.IsOk && write.IsDurable) || write.Begin > outage.ForgivenThrough ||
             since < outage.FlushedThrough);
     }
 
