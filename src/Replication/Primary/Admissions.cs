@@ -145,10 +145,9 @@ internal sealed class Admissions : IReplicaAnswers
     {
         foreach (Join? join in _joins)
         {
-            if (join is { Stage: JoinStage.Comparing } && !Mistakes.Make(Mistake.JoinWithoutOperations))
+            if (join is { Stage: JoinStage.Comparing })
             {
-                (int first, int last) = StoreFormat.RegionsOf(operation.OffsetBytes, operation.LengthBytes);
-                join.Missing!.Add(first, last - first + 1);
+                AddTouched(join, operation);
             }
         }
     }
@@ -230,6 +229,7 @@ internal sealed class Admissions : IReplicaAnswers
                 join.Source = source;
                 join.Pages = 0;
                 join.Missing = new GrainMap(MetadataState.RegionsOf(_options.SizeBytes));
+                AddUnderWay(join, _volume.Replicas[source].Applied);
                 _effects.Send(source, new VersionsRequest(_options.Epoch, 0));
             }
         }
@@ -249,6 +249,25 @@ internal sealed class Admissions : IReplicaAnswers
         join.Left--;
         EndWhenWhole(place, join);
         return true;
+    }
+
+    // What the source may not have received when it tells its versions: the session may have been renewed.
+    private void AddUnderWay(Join join, ulong applied)
+    {
+        WriteWindow window = _volume!.Window;
+        for (ulong sequence = Math.Max(window.Base, applied + 1); sequence < window.Next; sequence++)
+        {
+            AddTouched(join, window[sequence]);
+        }
+    }
+
+    private static void AddTouched(Join join, in WindowOperation operation)
+    {
+        if (!Mistakes.Make(Mistake.JoinWithoutOperations))
+        {
+            (int first, int last) = StoreFormat.RegionsOf(operation.OffsetBytes, operation.LengthBytes);
+            join.Missing!.Add(first, last - first + 1);
+        }
     }
 
     private int SourceFor(int target)
