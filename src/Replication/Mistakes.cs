@@ -100,6 +100,13 @@ internal enum Mistake
     VoidForgotten,
     /// <summary>Recovery counts the claims of voided replicas. Breaks rule 1.</summary>
     VoidedClaimsCount,
+    /// <summary>
+    /// A replica that had lost its memory before others went on without it counts as of this outage. Breaks
+    /// rule 1.
+    /// </summary>
+    FormerVoidsCount,
+    /// <summary>What is applied in a view is answered before the view is durable. Breaks rule 1.</summary>
+    ViewNotDurable,
     /// <summary>Recovery goes on with W claims where R are needed. Breaks section 6.2.</summary>
     FewerPromises,
     /// <summary>An epoch's first number follows the last one seen. Breaks rule 3.</summary>

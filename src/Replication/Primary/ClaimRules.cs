@@ -21,10 +21,11 @@ internal static class ClaimRules
     public static bool AreEnough(VolumeConfiguration configuration, ReadOnlySpan<ReplicaClaim?> claims)
     {
         ReplicaMask granted = default, sound = default, voidedNow = default, usable = default;
-        ulong newest = 0;
+        (ulong Epoch, ulong View) newest = default;
         foreach (ReplicaClaim? claim in claims)
         {
-            newest = Math.Max(newest, claim?.LastHistory.Epoch ?? 0);
+            var view = (claim?.LastHistory.Epoch ?? 0, claim?.View ?? 0);
+            newest = view.CompareTo(newest) > 0 ? view : newest;
         }
 
         for (int place = 0; place < claims.Length; place++)
@@ -68,7 +69,9 @@ internal static class ClaimRules
         ? left.Epoch.CompareTo(right.Epoch) : left.Sequence.CompareTo(right.Sequence);
 
     // A replica that was already missing something had been out of sync before, and so in no quorum since.
-    private static bool IsVoidedNow(ReplicaClaim claim, ulong newest) =>
-        (claim.Flags & ReplicaFlags.Voided) != ReplicaFlags.None && claim.VoidedIn == newest &&
-        claim.LastHistory.Epoch == newest && claim.Missing.Count == 0;
+    // One that does not know the newest view had lost its memory before others went on without it.
+    private static bool IsVoidedNow(ReplicaClaim claim, (ulong Epoch, ulong View) newest) =>
+        (claim.Flags & ReplicaFlags.Voided) != ReplicaFlags.None && claim.VoidedIn == newest.Epoch &&
+        claim.LastHistory.Epoch == newest.Epoch && claim.Missing.Count == 0 &&
+        (claim.View == newest.View || Mistakes.Make(Mistake.FormerVoidsCount));
 }

@@ -22,6 +22,7 @@ internal sealed class ReplicaClaim
         Durable = claim.Durable.Value;
         Flags = claim.Flags;
         VoidedIn = claim.VoidedIn.Value;
+        View = claim.View.Value;
         _history = HistoryOf(claim.History);
     }
 
@@ -32,6 +33,8 @@ internal sealed class ReplicaClaim
     public ReplicaFlags Flags { get; }
 
     public ulong VoidedIn { get; }
+
+    public ulong View { get; }
 
     /// <summary>Parts of its lists that have come.</summary>
     public int Parts { get; private set; }

@@ -166,7 +166,7 @@ public sealed class VolumePrimary : IVolumeEffects
         var write = new Write(
             _options.Epoch, new Sequence(operation.Sequence), MutationOf(operation.Operation),
             FlagsOf(operation), operation.OffsetBytes, (int)operation.LengthBytes, operation.Crc,
-            new Sequence(committed));
+            new Sequence(committed), _volume!.Replicas.View);
         if (operation.Operation == BlockOperation.Write)
         {
             _effects.Send(replica, write, operation.Payload);

@@ -82,6 +82,7 @@ internal sealed class ReplicaClaims
             Applied = new Sequence(_progress.Applied),
             Durable = new Sequence(_context.Durable),
             Flags = Flags,
+            View = new View(_context.View),
             VoidedIn = new Epoch((Flags & ReplicaFlags.Voided) == ReplicaFlags.None ? 0 : State.VoidedIn),
             History = new MessageList<HistoryEntry>(History()),
         });

@@ -30,6 +30,9 @@ internal sealed class ReplicaContext
     /// <summary>D, in the last history.</summary>
     public ulong Durable => State.Durable.Epoch == State.History.Last.Epoch ? State.Durable.Sequence : 0;
 
+    /// <summary>The newest view of the last epoch that is durable here; 0 before the first.</summary>
+    public ulong View => State.View.Epoch == State.History.Last.Epoch ? State.View.Number : 0;
+
     /// <summary>
     /// Bringing data to stable media failed since the image was opened: there will be no other D.
     /// </summary>
@@ -130,6 +133,8 @@ internal enum ReplicaIo : byte
     Whole,
     /// <summary>Nothing is missing any more, and so nothing is wrong; the last region.</summary>
     Healed,
+    /// <summary>A view.</summary>
+    View,
     /// <summary>The sync before an epoch's start, and its record.</summary>
     Start,
     /// <summary>A mark of intents; its ticket.</summary>

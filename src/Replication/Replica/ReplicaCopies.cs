@@ -15,17 +15,17 @@ internal sealed class ReplicaCopies
     private const int Places = 64;
 
     private readonly ReplicaContext _context;
-    private readonly IntentPolicy _policy;
+    private readonly ReplicaIntents _intents;
     private readonly Copy[] _copies = new Copy[Places];
     private readonly Queue<int> _marking = new(Places);
 
     /// <summary>None under way.</summary>
     /// <param name="context">The replica.</param>
-    /// <param name="policy">Decides about intents.</param>
-    public ReplicaCopies(ReplicaContext context, IntentPolicy policy)
+    /// <param name="intents">What must be durable first.</param>
+    public ReplicaCopies(ReplicaContext context, ReplicaIntents intents)
     {
         _context = context;
-        _policy = policy;
+        _intents = intents;
     }
 
     /// <summary>Pieces under way.</summary>
@@ -90,18 +90,11 @@ internal sealed class ReplicaCopies
     private void Prepare(int slot)
     {
         ref Copy copy = ref _copies[slot];
-        IntentNeed need = _policy.Prepare(copy.OffsetBytes, copy.LengthBytes, isForced: true);
-        if (need.Step == IntentStep.Mark)
+        IntentNeed need = _intents.Mark(copy.OffsetBytes, copy.LengthBytes, isForced: true);
+        if (need.Step == IntentStep.Full)
         {
-            var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
-            ulong token = ReplicaContext.Name(ReplicaIo.Mark, need.Ticket);
-            if (_context.Log.Append(entry, token) != AppendResult.Queued)
-            {
-                End(slot, AnswerStatus.Busy);
-                return;
-            }
-
-            _policy.Confirm(need);
+            End(slot, AnswerStatus.Busy);
+            return;
         }
 
         if (need.Step == IntentStep.Ready || Mistakes.Make(Mistake.CopyIntentsNotDurable))

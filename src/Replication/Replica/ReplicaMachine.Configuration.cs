@@ -94,7 +94,7 @@ public sealed partial class ReplicaMachine
 
     private void FinishConfiguration()
     {
-        _policy.Grow();
+        _intents.Grow();
         AnswerConfiguration(AnswerStatus.Ok);
     }
 

@@ -17,7 +17,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     private readonly ReplicaContext _context;
     private readonly IReplicaEffects _effects;
     private readonly ReplicaProgress _progress;
-    private readonly IntentPolicy _policy;
+    private readonly ReplicaIntents _intents;
     private readonly ReplicaWrites _writes;
     private readonly ReplicaFlushes _flushes;
     private readonly ReplicaPromises _promises;
@@ -58,18 +58,18 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
             _progress.Restore(operation.Sequence);
         }
 
-        _policy = new IntentPolicy(opened.State, region => _context.Live.Version(region), options.Intents);
+        _intents = new ReplicaIntents(_context);
         const int Pieces = 64;
         var order = new RangeOrder(options.MaxOperations + Pieces);
         _flushes = new ReplicaFlushes(_context, _progress);
         _promises = new ReplicaPromises(_context);
-        _resync = new ReplicaResync(_context, _flushes, _policy, order, Pieces)
+        _resync = new ReplicaResync(_context, _flushes, _intents, order, Pieces)
         {
             Applied = () => _progress.Applied,
             HighestAccepted = () => _writes!.Next - 1,
             WakeBehind = slot => _writes!.WakeBehind(slot),
         };
-        _writes = new ReplicaWrites(_context, _progress, _policy, order)
+        _writes = new ReplicaWrites(_context, _progress, _intents, order)
         {
             OnAccepted = _resync.OnOperation,
             OnApplied = OnApplied,
@@ -77,7 +77,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         _claims = new ReplicaClaims(_context, _progress) { IsMemoryIntact = isTrusted };
         _start = new ReplicaStart(_context, _progress);
         _reads = new ReplicaReads(_context, _progress);
-        _copies = new ReplicaCopies(_context, _policy);
+        _copies = new ReplicaCopies(_context, _intents);
         _lastWriteAt = now;
         RecordOpening(opened, boot);
     }
@@ -193,12 +193,12 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         bool isIdle = now - _lastWriteAt > _context.Options.IdleNs;
         if (IsStarted && !_context.IsFailed)
         {
-            if (isIdle && _policy.HotRegions > 0)
+            if (isIdle && _intents.HotRegions > 0)
             {
                 _flushes.Want();
             }
 
-            ClearIntents(isIdle, budget: 64);
+            _intents.Clear(_promises.Committed, isIdle, budget: 64);
         }
 
         Settle();
@@ -222,8 +222,12 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         switch (ReplicaContext.KindOf(token))
         {
             case ReplicaIo.Mark:
+                _intents.OnMarked(value);
                 _writes.OnMarked(value);
                 _copies.OnMarked(value);
+                break;
+            case ReplicaIo.View:
+                _writes.OnViewDurable();
                 break;
             case ReplicaIo.Sync:
                 _flushes.OnDurable();
@@ -309,7 +313,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         if (_writes.IsCrowded && IsStarted && !_context.IsFailed)
         {
             _flushes.Want();
-            ClearIntents(isIdle: true, budget: 16);
+            _intents.Clear(_promises.Committed, isIdle: true, budget: 16);
             _writes.Retry();
         }
 
@@ -340,25 +344,5 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     {
         _lastWriteAt = _context.Now;
         _flushes.Step();
-    }
-
-    private void ClearIntents(bool isIdle, int budget)
-    {
-        ulong bound = Mistakes.Make(Mistake.IntentsClearedWithoutCommit) ? _context.Durable
-            : Mistakes.Make(Mistake.IntentsClearedWithoutSync) ? _promises.Committed
-            : Math.Min(_context.Durable, _promises.Committed);
-        while (_policy.TryFindClearable(bound, isIdle, ref budget, out IntentClearing clearing))
-        {
-            var version = new RegionVersionRunEntry((uint)clearing.Region, 1, clearing.Version);
-            var clear = new IntentClearEntry((uint)clearing.First, (uint)clearing.Count);
-            if (_context.Log.Append(version, MetadataLog.NoToken) != AppendResult.Queued ||
-                _context.Log.Append(clear, MetadataLog.NoToken) != AppendResult.Queued)
-            {
-                _policy.Kept(clearing);
-                return;
-            }
-
-            _policy.Cleared(clearing);
-        }
     }
 }

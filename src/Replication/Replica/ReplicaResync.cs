@@ -19,7 +19,7 @@ internal sealed class ReplicaResync
 
     private readonly ReplicaContext _context;
     private readonly ReplicaFlushes _flushes;
-    private readonly IntentPolicy _policy;
+    private readonly ReplicaIntents _intents;
     private readonly RangeOrder _order;
     private readonly List<TrackedRegion> _tracked = [];
     private readonly List<LeavingRegion> _leaving = [];
@@ -29,15 +29,15 @@ internal sealed class ReplicaResync
     /// <summary>Nothing is copied.</summary>
     /// <param name="context">The replica.</param>
     /// <param name="flushes">Brings what was copied to stable media.</param>
-    /// <param name="policy">Decides about intents.</param>
+    /// <param name="intents">What must be durable first.</param>
     /// <param name="order">Orders what touches the image; pieces have its last places.</param>
     /// <param name="pieces">Pieces at once.</param>
     public ReplicaResync(
-        ReplicaContext context, ReplicaFlushes flushes, IntentPolicy policy, RangeOrder order, int pieces)
+        ReplicaContext context, ReplicaFlushes flushes, ReplicaIntents intents, RangeOrder order, int pieces)
     {
         _context = context;
         _flushes = flushes;
-        _policy = policy;
+        _intents = intents;
         _order = order;
         _pieces = new Piece[pieces];
         _firstSlot = context.Options.MaxOperations;
@@ -220,9 +220,12 @@ internal sealed class ReplicaResync
     // What was copied may hold operations that are not durable on W: it needs intents like any of them.
     private bool TryRecord(in RegionDone done)
     {
+        // The mark comes before the batch in the ring, so nobody has to wait for it.
         int region = (int)done.Region;
+        (long offset, int length) = StoreFormat.RangeOfRegion(region, _context.State.SizeBytes);
+        IntentNeed need = _intents.Mark(offset, length, isForced: true);
         const int Bytes = 128;
-        if (!TryMark(region) || _context.Log.BeginBatch(Bytes) != AppendResult.Queued)
+        if (need.Step == IntentStep.Full || _context.Log.BeginBatch(Bytes) != AppendResult.Queued)
         {
             return false;
         }
@@ -235,28 +238,6 @@ internal sealed class ReplicaResync
         _context.Log.AddToBatch(new MissingRemoveEntry((uint)region, 1));
         _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Whole, (ulong)region));
         _context.Leaving.Add(region);
-        return true;
-    }
-
-    // The mark comes before the batch in the ring, so nobody has to wait for it.
-    private bool TryMark(int region)
-    {
-        long offset = (long)region * StoreFormat.RegionBytes;
-        long length = Math.Min(StoreFormat.RegionBytes, _context.State.SizeBytes - offset);
-        IntentNeed need = _policy.Prepare(offset, length, isForced: true);
-        if (need.Step != IntentStep.Mark)
-        {
-            return true;
-        }
-
-        var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
-        ulong token = ReplicaContext.Name(ReplicaIo.Mark, need.Ticket);
-        if (_context.Log.Append(entry, token) != AppendResult.Queued)
-        {
-            return false;
-        }
-
-        _policy.Confirm(need);
         return true;
     }
 

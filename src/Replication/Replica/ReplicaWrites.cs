@@ -15,35 +15,35 @@ internal sealed class ReplicaWrites
 {
     private readonly ReplicaContext _context;
     private readonly ReplicaProgress _progress;
+    private readonly ReplicaIntents _intents;
     private readonly RangeOrder _order;
     private readonly ReplicaOperation[] _operations;
     private readonly ulong _mask;
     private readonly Queue<ulong> _marking;
     private readonly Queue<ulong> _crowded;
+    private readonly ViewGate _views;
     private int _held;
     private ulong _heldFrom;
 
     /// <summary>Nothing under way.</summary>
     /// <param name="context">The replica.</param>
     /// <param name="progress">What is applied.</param>
-    /// <param name="policy">Decides about intents.</param>
+    /// <param name="intents">What must be durable first.</param>
     /// <param name="order">Orders what touches the image; operations have its first places.</param>
     public ReplicaWrites(
-        ReplicaContext context, ReplicaProgress progress, IntentPolicy policy, RangeOrder order)
+        ReplicaContext context, ReplicaProgress progress, ReplicaIntents intents, RangeOrder order)
     {
         int places = context.Options.MaxOperations;
         _context = context;
         _progress = progress;
-        Policy = policy;
+        _intents = intents;
         _order = order;
+        _views = new ViewGate(context);
         _operations = new ReplicaOperation[places];
         _mask = (ulong)places - 1;
         _marking = new Queue<ulong>(places);
         _crowded = new Queue<ulong>(places);
     }
-
-    /// <summary>Decides about intents.</summary>
-    public IntentPolicy Policy { get; }
 
     /// <summary>Operations accepted and not done.</summary>
     public int Count { get; private set; }
@@ -52,7 +52,7 @@ internal sealed class ReplicaWrites
     public int IssuedCount { get; private set; }
 
     /// <summary>Whether operations wait for room: a flush and clearing are due.</summary>
-    public bool IsCrowded => _crowded.Count > 0 || Policy.IsCrowded;
+    public bool IsCrowded => _crowded.Count > 0 || _intents.IsCrowded || _views.IsCrowded;
 
     /// <summary>Whether accepted operations are held: the epoch's start is not durable yet.</summary>
     public bool Holds { get; private set; }
@@ -114,7 +114,8 @@ internal sealed class ReplicaWrites
         Stamp(operation);
         OnAccepted(operation.OffsetBytes, operation.LengthBytes);
         _order.Add((int)(sequence & _mask), sequence, write.OffsetBytes, write.LengthBytes);
-        if (Holds)
+        _views.Want(write.View.Value);
+        if (Holds || !_views.TryPass())
         {
             _held++;
         }
@@ -132,6 +133,7 @@ internal sealed class ReplicaWrites
     {
         Holds = true;
         _heldFrom = position;
+        _views.Begin();
         Next = position + 1;
     }
 
@@ -139,6 +141,17 @@ internal sealed class ReplicaWrites
     public void GoOn()
     {
         Holds = false;
+        OnViewDurable();
+    }
+
+    /// <summary>A view is durable: what was held goes on, unless it is of a newer one.</summary>
+    public void OnViewDurable()
+    {
+        if (Holds || !_views.TryPass())
+        {
+            return;
+        }
+
         for (ulong sequence = _progress.Applied + 1; _held > 0; sequence++)
         {
             ref ReplicaOperation operation = ref _operations[sequence & _mask];
@@ -154,7 +167,6 @@ internal sealed class ReplicaWrites
     /// <param name="ticket">Its ticket.</param>
     public void OnMarked(ulong ticket)
     {
-        Policy.MarkDurable(ticket);
         while (_marking.TryPeek(out ulong sequence))
         {
             ref ReplicaOperation operation = ref _operations[sequence & _mask];
@@ -175,6 +187,11 @@ internal sealed class ReplicaWrites
     /// <summary>There may be room for intents again.</summary>
     public void Retry()
     {
+        if (_held > 0)
+        {
+            OnViewDurable();
+        }
+
         for (int count = _crowded.Count; count > 0; count--)
         {
             ulong sequence = _crowded.Peek();
@@ -322,22 +339,10 @@ internal sealed class ReplicaWrites
     {
         // What all later operations wait for to be durable may not wait for them to become cold.
         bool isOldest = operation.Sequence == _progress.Applied + 1;
-        IntentNeed need = Policy.Prepare(operation.OffsetBytes, operation.LengthBytes, isOldest);
+        IntentNeed need = _intents.Mark(operation.OffsetBytes, operation.LengthBytes, isOldest);
         if (need.Step == IntentStep.Full)
         {
             return false;
-        }
-
-        if (need.Step == IntentStep.Mark)
-        {
-            var entry = new IntentAddEntry((uint)need.First, (uint)need.Count);
-            ulong token = ReplicaContext.Name(ReplicaIo.Mark, need.Ticket);
-            if (_context.Log.Append(entry, token) != AppendResult.Queued)
-            {
-                return false;
-            }
-
-            Policy.Confirm(need);
         }
 
         if (need.Step == IntentStep.Ready || Mistakes.Make(Mistake.IntentsNotDurable))

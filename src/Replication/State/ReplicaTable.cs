@@ -1,3 +1,5 @@
+using Ublk.Wire.Ids;
+
 namespace Ublk.Replication.State;
 
 /// <summary>Where a replica stands, seen from the primary.</summary>
@@ -48,6 +50,12 @@ public sealed class ReplicaTable
     /// </summary>
     public ReplicaMask Knowing { get; private set; }
 
+    /// <summary>
+    /// The view: rises whenever a replica counts no more. What is sent from then on is answered by the others
+    /// only once they have recorded that.
+    /// </summary>
+    public View View { get; private set; } = new(1);
+
     /// <summary>Whether operations can be acknowledged now.</summary>
     public bool HasWriteQuorum => Configuration.HasWriteQuorum(Counting);
 
@@ -67,11 +75,13 @@ public sealed class ReplicaTable
     /// <param name="isCurrent">Whether all of it is current; only in the stream.</param>
     public void Move(int place, ReplicaStage stage, bool isCurrent)
     {
+        bool counts = stage == ReplicaStage.InStream && isCurrent;
+        View = Counting.Has(place) && !counts ? new View(View.Value + 1) : View;
         _replicas[place].Stage = stage;
         Connected = Connected.Set(place, stage != ReplicaStage.Absent);
         InStream = InStream.Set(place, stage == ReplicaStage.InStream);
-        Counting = Counting.Set(place, stage == ReplicaStage.InStream && isCurrent);
-        Knowing = Knowing.Set(place, stage == ReplicaStage.InStream && isCurrent);
+        Counting = Counting.Set(place, counts);
+        Knowing = Knowing.Set(place, counts);
         if (stage == ReplicaStage.Absent)
         {
             _replicas[place].FlushSent = 0;

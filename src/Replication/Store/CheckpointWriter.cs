@@ -133,7 +133,8 @@ internal sealed class CheckpointWriter(MetadataState state)
             Put(room, new ConditionEntry(state.Condition, state.VoidedIn)) &&
             Put(room, new LongestLeaseEntry(state.LongestLeaseMs)) &&
             Put(room, state.Boot) &&
-            Put(room, state.Cursor);
+            Put(room, state.Cursor) &&
+            Put(room, state.View);
         if (!isPut)
         {
             throw new InvalidOperationException($"{room.Length} bytes are no room for a checkpoint");

@@ -64,6 +64,7 @@ internal static class EntryCheck
         MetadataEntryType.Size => default(SizeEntry).EncodedBytes,
         MetadataEntryType.Boot => default(BootEntry).EncodedBytes,
         MetadataEntryType.ResyncCursor => default(ResyncCursorEntry).EncodedBytes,
+        MetadataEntryType.View => default(ViewEntry).EncodedBytes,
         MetadataEntryType.IntentAdd or MetadataEntryType.IntentClear or
             MetadataEntryType.MissingRemove => RangeEntry.Bytes,
         MetadataEntryType.IntentMap =>

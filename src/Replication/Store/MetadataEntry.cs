@@ -27,6 +27,8 @@ public enum MetadataEntryType : ushort
     Boot = 10,
     /// <summary><see cref="ResyncCursorEntry"/>.</summary>
     ResyncCursor = 11,
+    /// <summary><see cref="ViewEntry"/>.</summary>
+    View = 12,
     /// <summary><see cref="IntentAddEntry"/>.</summary>
     IntentAdd = 16,
     /// <summary><see cref="IntentClearEntry"/>.</summary>

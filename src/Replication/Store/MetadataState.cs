@@ -71,6 +71,9 @@ public sealed class MetadataState
     /// <summary>How far a resync has come.</summary>
     public ResyncCursorEntry Cursor { get; private set; }
 
+    /// <summary>The newest view; of another epoch than that of the history it says nothing.</summary>
+    public ViewEntry View { get; private set; }
+
     /// <summary>I: grains that may hold bytes newer than D, or not yet known durable on W.</summary>
     public GrainMap Intents { get; }
 
@@ -177,6 +180,9 @@ public sealed class MetadataState
                 break;
             case MetadataEntryType.ResyncCursor:
                 Cursor = ResyncCursorEntry.Decode(entry);
+                break;
+            case MetadataEntryType.View:
+                View = ViewEntry.Decode(entry);
                 break;
             default:
                 break; // Marks of the chain mean nothing to the state.

@@ -331,3 +331,34 @@ public readonly record struct ResyncCursorEntry(uint Pass, HistoryPoint Position
     internal static ResyncCursorEntry Decode(ReadOnlySpan<byte> bytes) =>
         new(bytes.U32(4), new HistoryPoint(bytes.U64(8), bytes.U64(16)), bytes.U64(24));
 }
+
+/// <summary>
+/// The newest view: which replicas count changes within an epoch, and what is applied here in a view is
+/// answered only once its number is durable. A replica that has lost its memory thereby tells whether others
+/// went on without it.
+/// <code>
+///  0  2  type 12;  2  2  length 24;  4  4  zero
+///  8  8  epoch
+/// 16  8  number of the view, from 1
+/// </code>
+/// </summary>
+/// <param name="Epoch">Epoch; of another one than that of the history it says nothing.</param>
+/// <param name="Number">Number within the epoch.</param>
+public readonly record struct ViewEntry(ulong Epoch, ulong Number) : IMetadataEntry
+{
+    /// <inheritdoc/>
+    public EntryRoom Room => EntryRoom.Reserved;
+
+    /// <inheritdoc/>
+    public int EncodedBytes => 24;
+
+    /// <inheritdoc/>
+    public void Encode(Span<byte> bytes)
+    {
+        bytes.PutHead(MetadataEntryType.View);
+        bytes.PutU64(8, Epoch);
+        bytes.PutU64(16, Number);
+    }
+
+    internal static ViewEntry Decode(ReadOnlySpan<byte> bytes) => new(bytes.U64(8), bytes.U64(16));
+}

@@ -62,6 +62,17 @@ public readonly record struct Sequence(ulong Value) : IComparable<Sequence>
 }
 
 /// <summary>
+/// Number of a view: which replicas count, within an epoch. Rises whenever one counts no
+/// more; 1 to 2^63 − 1, 0 is before the first operation.
+/// </summary>
+/// <param name="Value">The number.</param>
+public readonly record struct View(ulong Value)
+{
+    /// <summary>The number.</summary>
+    public override string ToString() => Value.ToString();
+}
+
+/// <summary>
 /// Number of a configuration of a volume (its replica set, its quorum and its size), strictly increasing,
 /// given out by the cluster metadata; 1 to 2^63 − 1, 0 is none.
 /// </summary>

@@ -11,6 +11,9 @@ public ref partial struct FieldReader
     /// <summary>Reads a sequence number.</summary>
     public Sequence Sequence() => new(Integer(MessageLimits.MaxInteger));
 
+    /// <summary>Reads the number of a view.</summary>
+    public View View() => new(Integer(MessageLimits.MaxInteger));
+
     /// <summary>Reads the number of a configuration.</summary>
     public ConfigurationNumber Configuration() => new(Integer(MessageLimits.MaxInteger));
 

@@ -11,6 +11,9 @@ public ref partial struct FieldWriter
     /// <summary>Writes a sequence number.</summary>
     public void Put(Sequence value) => Integer(value.Value, MessageLimits.MaxInteger);
 
+    /// <summary>Writes the number of a view.</summary>
+    public void Put(View value) => Integer(value.Value, MessageLimits.MaxInteger);
+
     /// <summary>Writes the number of a configuration.</summary>
     public void Put(ConfigurationNumber value) => Integer(value.Value, MessageLimits.MaxInteger);
 

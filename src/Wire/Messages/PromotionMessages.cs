@@ -63,6 +63,9 @@ public readonly ref struct Claim : IMessage<Claim>
     /// </summary>
     public Epoch VoidedIn { get; init; }
 
+    /// <summary>Newest view of its last epoch that it knows; 0 before the first operation.</summary>
+    public View View { get; init; }
+
     /// <summary>
     /// The epochs it took part in, the newest last: A and D are of that one. At most
     /// <see cref="MessageLimits.MaxHistoryEntries"/>.
@@ -75,7 +78,7 @@ public readonly ref struct Claim : IMessage<Claim>
 
     static MessageKind IMessage<Claim>.Kind => MessageKind.Claim;
 
-    static int IMessage<Claim>.FieldCount => 12;
+    static int IMessage<Claim>.FieldCount => 13;
 
     static int IMessage<Claim>.MaxBytes => MessageLimits.MaxListMessageBytes;
 
@@ -92,6 +95,7 @@ public readonly ref struct Claim : IMessage<Claim>
             Durable = fields.Sequence(),
             Flags = fields.ReplicaFlags(),
             VoidedIn = fields.Epoch(),
+            View = fields.View(),
             History = fields.List<HistoryEntry>(MessageLimits.MaxHistoryEntries),
         };
         fields.Require(message.IsConsistent);
@@ -110,6 +114,7 @@ public readonly ref struct Claim : IMessage<Claim>
         fields.Put(message.Durable);
         fields.Put(message.Flags);
         fields.Put(message.VoidedIn);
+        fields.Put(message.View);
         fields.List(message.History, MessageLimits.MaxHistoryEntries);
     }
 }

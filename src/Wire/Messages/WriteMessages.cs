@@ -16,9 +16,13 @@ namespace Ublk.Wire.Messages;
 /// </param>
 /// <param name="Crc32C">Checksum of the payload; 0 without one.</param>
 /// <param name="Committed">C: everything up to it is durable on W replicas.</param>
+/// <param name="View">
+/// The view of the primary: durable at the replica before it answers. It tells losses of power of one moment
+/// from those that the volume had noted before.
+/// </param>
 public readonly record struct Write(
     Epoch Epoch, Sequence Sequence, Mutation Operation, MutationFlags Flags, long OffsetBytes,
-    int LengthBytes, uint Crc32C, Sequence Committed)
+    int LengthBytes, uint Crc32C, Sequence Committed, View View)
     : IMessage<Write>
 {
     /// <summary>Length of the payload.</summary>
@@ -31,14 +35,14 @@ public readonly record struct Write(
 
     static MessageKind IMessage<Write>.Kind => MessageKind.Write;
 
-    static int IMessage<Write>.FieldCount => 10;
+    static int IMessage<Write>.FieldCount => 11;
 
     static Write IMessage<Write>.Decode(scoped ref FieldReader fields)
     {
         var message = new Write(
             fields.Epoch(), fields.Sequence(), fields.Mutation(), (MutationFlags)fields.OneOf(0, 3),
             fields.Offset(), (int)fields.Length(MessageLimits.MaxMutationBytes), fields.UInt32(),
-            fields.Sequence());
+            fields.Sequence(), fields.View());
         int payloadBytes = fields.Payload();
         fields.Require(payloadBytes == message.PayloadBytes && message.IsConsistent);
         return message;
@@ -55,6 +59,7 @@ public readonly record struct Write(
         fields.Length(message.LengthBytes, MessageLimits.MaxMutationBytes);
         fields.Integer(message.Crc32C, uint.MaxValue);
         fields.Put(message.Committed);
+        fields.Put(message.View);
         fields.Payload(message.PayloadBytes);
     }
 }

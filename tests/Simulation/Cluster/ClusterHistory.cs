@@ -259,9 +259,14 @@ internal sealed partial class ClusterHistory
 
         for (int place = 0; place < _replicas.Length; place++)
         {
-            if (volume.Replicas.Counting.Has(place) && !_inSync.Has(place))
+            bool counts = volume.Replicas.Counting.Has(place);
+            if (counts && !_inSync.Has(place))
             {
                 _world.Checker.InSync(place);
+            }
+            else if (!counts)
+            {
+                _world.Checker.Noted(place);
             }
         }
 

@@ -16,7 +16,7 @@ namespace Ublk.Tests.Simulation.Judge;
 /// <item>A value is owed from when it was acknowledged or first shown. It is forgiven once W nodes have lost
 /// power after its write began (an acknowledgement on its way outlives its sender), without having been in
 /// sync again in between, and no completed flush began after it was owed (nor was it a completed FUA
-/// write).</item>
+/// write). A loss counts as of when the volume noted it: until then nobody can tell it from one later.</item>
 /// <item>Forgiving takes effect when a new writer has recovered: then a block holds the value owed last, or
 /// any that may have come after it. What was found there by the new writer counts as flushed, because
 /// recovery syncs what it serves.</item>
@@ -33,6 +33,7 @@ internal sealed class HistoryChecker
     private readonly BlockJudge _judge;
     private readonly int _writeQuorum;
     private readonly int[] _lostAt;
+    private readonly bool[] _isNoted;
     private int[] _last;
     private int _now;
 
@@ -46,6 +47,7 @@ internal sealed class HistoryChecker
         BlockBytes = blockBytes;
         _writeQuorum = writeQuorum;
         _lostAt = new int[nodes];
+        _isNoted = new bool[nodes];
         _last = new int[blocks];
         Array.Fill(_last, -1);
         _judge = new BlockJudge(Describe);
@@ -159,7 +161,25 @@ internal sealed class HistoryChecker
 
     /// <summary>A node has lost power, or its disk: what it had not synced may be gone.</summary>
     /// <param name="node">Its number.</param>
-    public void Lost(int node) => _lostAt[node] = ++_now;
+    public void Lost(int node)
+    {
+        _lostAt[node] = ++_now;
+        _isNoted[node] = false;
+    }
+
+    /// <summary>
+    /// The volume goes on without a node, and says so to the others: what it answers from now on does not
+    /// rest on that node any more. Until then its loss counts as one of this moment, since nobody can tell.
+    /// </summary>
+    /// <param name="node">Its number.</param>
+    public void Noted(int node)
+    {
+        if (_lostAt[node] > 0 && !_isNoted[node])
+        {
+            _lostAt[node] = ++_now;
+            _isNoted[node] = true;
+        }
+    }
 
     /// <summary>A node's replica has everything again, durably.</summary>
     /// <param name="node">Its number.</param>
@@ -169,6 +189,11 @@ internal sealed class HistoryChecker
     public void Recovered()
     {
         _now++;
+        for (int node = 0; node < _lostAt.Length; node++)
+        {
+            Noted(node);
+        }
+
         int[] lost = [.. _lostAt.Where(at => at > 0).OrderDescending()];
         if (lost.Length >= _writeQuorum)
         {

@@ -32,6 +32,8 @@ public sealed class ClusterHistoryTests : IDisposable
     [InlineData(700991)]
     [InlineData(800228)]
     [InlineData(800871)]
+    [InlineData(900602)]
+    [InlineData(901160)]
     public void WhatWasFoundOnceStaysMended(ulong seed) => _ = ClusterHistory.Run(seed, _pools);
 
     [Fact]

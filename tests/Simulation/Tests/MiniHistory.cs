@@ -53,7 +53,11 @@ internal sealed class MiniHistory
     public ReadOnlySpan<byte> BytesOf(int write) =>
         write < 0 ? new byte[BlockBytes] : _payloads[write].AsSpan(0, BlockBytes);
 
-    public void LosePower(params int[] nodes) => Array.ForEach(nodes, Checker.Lost);
+    public void LosePower(params int[] nodes)
+    {
+        Array.ForEach(nodes, Checker.Lost);
+        Array.ForEach(nodes, Checker.Noted);
+    }
 
     public void Accept()
     {

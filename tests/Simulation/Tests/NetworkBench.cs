@@ -55,7 +55,7 @@ internal sealed class NetworkBench : ISessionHandler, ISessionListener, IDisposa
         payload.Span.Fill((byte)number);
         end.Send(
             new Write(new Epoch(1), new Sequence(number), Mutation.Write, MutationFlags.None, 4096, length,
-                0, Sequence.None),
+                0, Sequence.None, new View(1)),
             payload);
         Memory.Return(payload);
     }

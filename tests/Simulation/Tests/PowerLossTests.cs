@@ -153,6 +153,19 @@ public sealed class PowerLossTests
         _ = _history.Refuse();
     }
 
+    // Between the loss and its noting nobody knows whether the write came before or after it.
+    [Fact]
+    public void ALossThatIsNotNotedYetCountsAsOfNow()
+    {
+        int old = _history.Write();
+        _history.Checker.Lost(0);
+        _ = _history.Write();
+        _history.LosePower(1);
+        _history.Checker.Recovered();
+        _history.Read(old);
+        _history.Accept();
+    }
+
     [Fact]
     public void OnlyLossesAfterAWriteCount()
     {

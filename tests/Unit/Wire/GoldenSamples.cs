@@ -59,10 +59,10 @@ internal static class GoldenSamples
     [
         Sample.Of("Write", new Write(
             s_epoch, new Sequence(131_073), Mutation.Write, MutationFlags.ForceUnitAccess, 1L << 33, 4096,
-            0xe306_9283, new Sequence(131_000)), 4096),
+            0xe306_9283, new Sequence(131_000), new View(3)), 4096),
         Sample.Of("Write of zeroes", new Write(
             s_epoch, new Sequence(131_074), Mutation.WriteZeroes, MutationFlags.NoUnmap, 0, 1 << 30, 0,
-            new Sequence(131_000))),
+            new Sequence(131_000), new View(3))),
         Sample.Of("Applied", new Applied(
             s_epoch, new Sequence(131_073), AnswerStatus.Ok, new Sequence(131_070), new Sequence(130_999))),
         Sample.Of("Flush", new Flush(s_epoch, new Sequence(131_072), new Sequence(131_000))),
@@ -93,6 +93,7 @@ internal static class GoldenSamples
             Durable = new Sequence(100_900),
             Flags = ReplicaFlags.Voided | ReplicaFlags.Learner,
             VoidedIn = new Epoch(6),
+            View = new View(4),
             History = new MessageList<HistoryEntry>(s_history),
         }),
         Sample.Of("EpochStart", new EpochStart(

@@ -75,7 +75,7 @@ public sealed class MessageAllocationTests
         byte[] payload = new byte[4096];
         var write = new Write(
             new Epoch(7), new Sequence(1 << 20), Mutation.Write, MutationFlags.None, 1L << 30, payload.Length,
-            0, new Sequence(1000));
+            0, new Sequence(1000), new View(1));
         void Serve()
         {
             for (int i = 0; i < 1_000; i++)

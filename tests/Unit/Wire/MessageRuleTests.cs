@@ -176,7 +176,7 @@ public sealed class MessageRuleTests
     }
 
     private static Write Write(Mutation operation, int lengthBytes) =>
-        new(s_epoch, new Sequence(9), operation, MutationFlags.None, 0, lengthBytes, 0, default);
+        new(s_epoch, new Sequence(9), operation, MutationFlags.None, 0, lengthBytes, 0, default, default);
 
     private static ProtocolError Refused(byte[] bytes)
     {

@@ -178,7 +178,7 @@ internal sealed class RandomMessages(int seed)
         var flags = (MutationFlags)_random.Next(operation == Mutation.WriteZeroes ? 4 : 2);
         var message = new Write(
             Epoch(), Sequence(), operation, flags, Offset(length, 512), length, isWrite ? Checksum() : 0,
-            Sequence());
+            Sequence(), new View((ulong)Number(1L << 40)));
         return Check(message, message.PayloadBytes);
     }
 
@@ -208,6 +208,7 @@ internal sealed class RandomMessages(int seed)
             Durable = Sequence(),
             Flags = (ReplicaFlags)(_random.Next(8) * 2) | voided,
             VoidedIn = isVoided ? new Epoch(1 + (ulong)Number(1L << 40)) : default,
+            View = new View((ulong)Number(1L << 40)),
             History = new MessageList<HistoryEntry>(History()),
         };
     }

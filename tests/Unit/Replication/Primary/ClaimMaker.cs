@@ -9,7 +9,8 @@ internal static class ClaimMaker
 {
     /// <summary>A claim without lists: a replica of one epoch, which began with sequence 1.</summary>
     public static ReplicaClaim Of(
-        ulong epoch, ulong applied, ReplicaFlags flags = ReplicaFlags.MemoryIntact, ulong voidedIn = 0)
+        ulong epoch, ulong applied, ReplicaFlags flags = ReplicaFlags.MemoryIntact, ulong voidedIn = 0,
+        ulong view = 1)
     {
         HistoryEntry[] history = epoch == 0 ? [] : [new HistoryEntry(new Epoch(epoch), new Sequence(1))];
         return new ReplicaClaim(new Claim
@@ -21,13 +22,14 @@ internal static class ClaimMaker
             Durable = new Sequence(applied),
             Flags = flags,
             VoidedIn = new Epoch(voidedIn),
+            View = new View(view),
             History = new MessageList<HistoryEntry>(history),
         });
     }
 
     /// <summary>One that lost its memory in an epoch.</summary>
-    public static ReplicaClaim Voided(ulong epoch, ulong applied) =>
-        Of(epoch, applied, ReplicaFlags.Voided, voidedIn: epoch);
+    public static ReplicaClaim Voided(ulong epoch, ulong applied, ulong view = 1) =>
+        Of(epoch, applied, ReplicaFlags.Voided, voidedIn: epoch, view);
 
     public static ReplicaClaim WithIntents(this ReplicaClaim claim, params IntentRun[] runs) =>
         claim.With(new ClaimEntries

@@ -46,6 +46,16 @@ public sealed class ClaimRulesTests
             s_three, [ClaimMaker.Voided(2, 5), ClaimMaker.Of(2, 7, ReplicaFlags.Voided, voidedIn: 1), null]));
     }
 
+    // c loses power; a and b go on without it; then a loses power too: what b alone has left is owed.
+    [Fact]
+    public void AnOutageThatOthersWentOnAfterIsNotThisOne()
+    {
+        ReplicaClaim a = ClaimMaker.Voided(1, 5, view: 2), c = ClaimMaker.Voided(1, 3, view: 1);
+        Assert.False(ClaimRules.AreEnough(s_three, [a, null, c]));
+        Assert.True(ClaimRules.AreEnough(s_three, [a, ClaimMaker.Of(1, 9, view: 2), c]));
+        Assert.True(ClaimRules.AreEnough(s_three, [a, ClaimMaker.Voided(1, 4, view: 2), null]));
+    }
+
     [Fact]
     public void AFailedOneCountsLikeAVoidedOne() => Assert.False(ClaimRules.AreEnough(
         s_three, [ClaimMaker.Of(1, 10, ReplicaFlags.Failed), ClaimMaker.Of(1, 8), null]));

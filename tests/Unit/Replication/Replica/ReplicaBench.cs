@@ -107,7 +107,7 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
         IoBuffer payload = _memory.Slice(BlockBytes, BlockBytes);
         var write = new Write(
             new Epoch(1), new Sequence(_next++), Mutation.Write, MutationFlags.None, offsetBytes, BlockBytes,
-            Crc32C.Compute(payload.Span), new Sequence(Machine.Durable));
+            Crc32C.Compute(payload.Span), new Sequence(Machine.Durable), new View(1));
         Send(write, payload);
     }
 

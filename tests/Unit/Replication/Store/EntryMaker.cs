@@ -25,7 +25,7 @@ internal sealed class EntryMaker(Random random, long sizeBytes, ulong promisedEp
     public static FoldVerdict Fold(MetadataState state, ReadOnlySpan<byte> entry) =>
         state.Fold(TypeOf(entry), entry);
 
-    public byte[] Next() => random.Next(20) switch
+    public byte[] Next() => random.Next(21) switch
     {
         0 => Bytes(new PromiseEntry(++_promised, new Writer(new NodeId(Small()), Number()), Number())),
         1 => Bytes(Configuration()),
@@ -38,6 +38,7 @@ internal sealed class EntryMaker(Random random, long sizeBytes, ulong promisedEp
         9 => Grown(),
         10 => Bytes(new BootEntry(Id(), Number())),
         11 => Bytes(new ResyncCursorEntry((uint)random.Next(3), Point(), Number())),
+        20 => Bytes(new ViewEntry(Number(), Number())),
         12 or 13 => Intent(isAdded: true),
         14 => Intent(isAdded: false),
         15 => Scattered(),

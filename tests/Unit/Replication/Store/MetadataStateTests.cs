@@ -53,6 +53,7 @@ public sealed class MetadataStateTests
                 $"0B002000 01000000 {Point} 0C00000000000000",
                 EntryMaker.Bytes(new ResyncCursorEntry(1, point, 12))
             },
+            { $"0C001800 00000000 {Point}", EntryMaker.Bytes(new ViewEntry(2, 3)) },
             { "10001000 05000000 06000000 00000000", EntryMaker.Bytes(new IntentAddEntry(5, 6)) },
             { "11001000 05000000 06000000 00000000", EntryMaker.Bytes(new IntentClearEntry(5, 6)) },
             { "12001000 40000000 0500000000000000", EntryMaker.Bytes(new IntentMapEntry(64, [5ul])) },

@@ -15,7 +15,7 @@ internal static class StateText
         text.AppendLine($"start {state.EpochStart}");
         text.AppendLine($"durable {state.Durable} floor {state.AppliedFloor}");
         text.AppendLine($"condition {state.Condition} in {state.VoidedIn} lease {state.LongestLeaseMs}");
-        text.AppendLine($"boot {state.Boot} cursor {state.Cursor}");
+        text.AppendLine($"boot {state.Boot} cursor {state.Cursor} view {state.View}");
         foreach (HistoryPoint point in state.History.Points)
         {
             text.AppendLine($"history {point.Epoch} {point.Sequence}");
