@@ -107,6 +107,12 @@ internal enum Mistake
     FormerVoidsCount,
     /// <summary>What is applied in a view is answered before the view is durable. Breaks rule 1.</summary>
     ViewNotDurable,
+    /// <summary>
+    /// The old set is left although only it holds something that was acknowledged. Breaks rule 18.
+    /// </summary>
+    JointLeftUnsettled,
+    /// <summary>A joint configuration counts although too few have recorded it. Breaks rule 18.</summary>
+    JointNotDurable,
     /// <summary>Recovery goes on with W claims where R are needed. Breaks section 6.2.</summary>
     FewerPromises,
     /// <summary>An epoch's first number follows the last one seen. Breaks rule 3.</summary>

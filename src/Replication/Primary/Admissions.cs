@@ -15,8 +15,8 @@ internal sealed class Admissions : IReplicaAnswers
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
     private readonly Promotion _promotion;
+    private readonly Membership _membership;
     private readonly Join?[] _joins = new Join?[ReplicaMask.Places];
-    private readonly int _pages;
     private VolumeMachine? _volume;
     private uint _lastId = 1u << 30; // Apart from the numbers of copies and reads.
 
@@ -24,13 +24,14 @@ internal sealed class Admissions : IReplicaAnswers
     /// <param name="options">The attachment.</param>
     /// <param name="effects">Sends messages.</param>
     /// <param name="promotion">Knows the epoch's history.</param>
-    public Admissions(PrimaryOptions options, IPrimaryEffects effects, Promotion promotion)
+    /// <param name="membership">Knows the newest configuration.</param>
+    public Admissions(
+        PrimaryOptions options, IPrimaryEffects effects, Promotion promotion, Membership membership)
     {
         _options = options;
         _effects = effects;
         _promotion = promotion;
-        _pages = StoreFormat.Covering(
-            MetadataState.RegionsOf(options.SizeBytes), MessageLimits.RegionsPerVersionPage);
+        _membership = membership;
         Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
         {
             HasApplied = (place, sequence) => _volume!.Replicas[place].Applied >= sequence,
@@ -39,17 +40,10 @@ internal sealed class Admissions : IReplicaAnswers
         };
     }
 
-    private enum JoinStage : byte
-    {
-        Claiming,
-        Waiting,
-        Comparing,
-        Starting,
-        Copying,
-    }
-
     /// <summary>The clock.</summary>
     public long Now { get; set; }
+
+    private int Regions => MetadataState.RegionsOf(_membership.SizeBytes);
 
     /// <inheritdoc/>
     public RegionCopies Copies { get; }
@@ -74,23 +68,47 @@ internal sealed class Admissions : IReplicaAnswers
         }
 
         const ReplicaFlags Unsound = ReplicaFlags.Voided | ReplicaFlags.Failed;
-        bool isReconciled = state.Stage != StreamStage.Behind && (state.Flags & Unsound) == ReplicaFlags.None;
-        bool isCurrent = state.MissingRegions == 0;
-        if (volume.OnReplicaReady(
-            place, state.Applied.Value, state.Durable.Value, isReconciled, isCurrent, Now))
+        bool isSound = (state.Flags & Unsound) == ReplicaFlags.None;
+        var join = new Join(JoinStage.Configuring)
         {
-            _joins[place] = isCurrent ? null : new Join(JoinStage.Copying);
-            return;
-        }
-
-        _joins[place] = new Join(JoinStage.Waiting)
-        {
-            Common = _promotion.CommonWith(
+            Standing = new Standing(
+                state.Applied.Value, state.Durable.Value, state.Stage != StreamStage.Behind && isSound,
+                state.MissingRegions == 0),
+            Common = _promotion.History!.CommonWith(
                 ReplicaClaim.HistoryOf(state.History), state.Applied.Value),
             HasFailed = (state.Flags & ReplicaFlags.Failed) != ReplicaFlags.None,
         };
-        Compare();
+        _joins[place] = join;
+        Configure(place, join, state.Configuration.Value);
     }
+
+    /// <summary>Whether a replica may be told a configuration: not before it has promised.</summary>
+    /// <param name="place">Its place.</param>
+    public bool MayConfigure(int place) =>
+        _joins[place] is not { Stage: JoinStage.Claiming or JoinStage.Configuring };
+
+    /// <summary>A replica has the newest configuration.</summary>
+    /// <param name="place">Its place.</param>
+    public void OnConfigured(int place)
+    {
+        if (_joins[place] is not { Stage: JoinStage.Configuring } join)
+        {
+            return;
+        }
+
+        if (join.Standing is { IsCurrent: false })
+        {
+            // What it misses was told while the configuration was on its way.
+            _effects.Close(place, CloseReason.Superseded, "it has another configuration now");
+        }
+        else
+        {
+            Admit(place, join);
+        }
+    }
+
+    /// <summary>The volume may have grown.</summary>
+    public void Grow() => Array.ForEach(_joins, join => join?.Missing?.Grow(Regions));
 
     /// <inheritdoc/>
     public void OnClaim(int place, scoped in Claim claim)
@@ -121,10 +139,10 @@ internal sealed class Admissions : IReplicaAnswers
             _ = claim.TryAdd(entries);
             if (claim.IsComplete)
             {
-                join.Stage = JoinStage.Waiting;
-                join.Common = _promotion.CommonWith(claim.History, claim.Applied);
+                join.Stage = JoinStage.Configuring;
+                join.Common = _promotion.History!.CommonWith(claim.History, claim.Applied);
                 join.HasFailed = claim.HasFailed;
-                Compare();
+                Configure(place, join, claim.Configuration);
             }
         }
         else if (join.Stage == JoinStage.Copying)
@@ -147,7 +165,7 @@ internal sealed class Admissions : IReplicaAnswers
         {
             if (join is { Stage: JoinStage.Comparing })
             {
-                AddTouched(join, operation);
+                join.Miss(operation);
             }
         }
     }
@@ -172,7 +190,7 @@ internal sealed class Admissions : IReplicaAnswers
             }
 
             join.Pages++;
-            if (join.Pages < _pages)
+            if (join.Pages < StoreFormat.Covering(Regions, MessageLimits.RegionsPerVersionPage))
             {
                 _effects.Send(place, new VersionsRequest(_options.Epoch, join.Pages));
             }
@@ -228,8 +246,8 @@ internal sealed class Admissions : IReplicaAnswers
                 join.Stage = JoinStage.Comparing;
                 join.Source = source;
                 join.Pages = 0;
-                join.Missing = new GrainMap(MetadataState.RegionsOf(_options.SizeBytes));
-                AddUnderWay(join, _volume.Replicas[source].Applied);
+                join.Missing = new GrainMap(Regions);
+                join.Miss(_volume.Window, _volume.Replicas[source].Applied);
                 _effects.Send(source, new VersionsRequest(_options.Epoch, 0));
             }
         }
@@ -251,23 +269,32 @@ internal sealed class Admissions : IReplicaAnswers
         return true;
     }
 
-    // What the source may not have received when it tells its versions: the session may have been renewed.
-    private void AddUnderWay(Join join, ulong applied)
+    // Before it follows the stream: its image must be as long as the volume.
+    private void Configure(int place, Join join, ulong known)
     {
-        WriteWindow window = _volume!.Window;
-        for (ulong sequence = Math.Max(window.Base, applied + 1); sequence < window.Next; sequence++)
+        if (known >= _membership.Newest.Value)
         {
-            AddTouched(join, window[sequence]);
+            _membership.Confirm(place);
+            Admit(place, join);
+        }
+        else
+        {
+            _membership.Tell(place);
         }
     }
 
-    private static void AddTouched(Join join, in WindowOperation operation)
+    private void Admit(int place, Join join)
     {
-        if (!Mistakes.Make(Mistake.JoinWithoutOperations))
+        if (join.Standing is { } standing && _volume!.OnReplicaReady(
+            place, standing.Applied, standing.Durable, standing.IsReconciled, standing.IsCurrent, Now))
         {
-            (int first, int last) = StoreFormat.RegionsOf(operation.OffsetBytes, operation.LengthBytes);
-            join.Missing!.Add(first, last - first + 1);
+            join.Stage = JoinStage.Copying;
+            _joins[place] = standing.IsCurrent ? null : join;
+            return;
         }
+
+        join.Stage = JoinStage.Waiting;
+        Compare();
     }
 
     private int SourceFor(int target)
@@ -301,6 +328,7 @@ internal sealed class Admissions : IReplicaAnswers
         join.Stage = JoinStage.Starting;
         ulong position = volume.Window.Next - 1;
         _effects.Send(place, _promotion.StartAt(position, Math.Min(join.Common, position)));
+        _membership.Tell(place);
         _ = volume.OnReplicaJoins(place, Now);
         Compare();
     }
@@ -324,7 +352,7 @@ internal sealed class Admissions : IReplicaAnswers
         }
 
         Copies.Add(new RegionCopy(
-            Copies, region, StoreFormat.RangeOfRegion(region, _options.SizeBytes), source,
+            Copies, region, StoreFormat.RangeOfRegion(region, _membership.SizeBytes), source,
             ReplicaMask.Of(place), join.HasFailed ? ReplicaMask.Of(place) : default, []));
     }
 
@@ -365,29 +393,5 @@ internal sealed class Admissions : IReplicaAnswers
             ref readonly ReplicaView view = ref _volume!.Replicas[place];
             _volume.OnReplicaCurrent(place, view.Applied, view.Durable, Now);
         }
-    }
-
-    private sealed class Join(JoinStage stage)
-    {
-        public JoinStage Stage { get; set; } = stage;
-
-        public ReplicaClaim? Claim { get; set; }
-
-        public ulong Common { get; set; }
-
-        /// <summary>Whether it failed to bring data to stable media.</summary>
-        public bool HasFailed { get; set; }
-
-        public int Source { get; set; } = -1;
-
-        public int Pages { get; set; }
-
-        public GrainMap? Missing { get; set; }
-
-        public bool IsListed { get; set; }
-
-        public int Left { get; set; }
-
-        public HashSet<uint> Closing { get; } = [];
     }
 }

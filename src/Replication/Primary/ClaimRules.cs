@@ -18,7 +18,11 @@ internal static class ClaimRules
     /// <summary>Whether claims are enough to change a byte.</summary>
     /// <param name="configuration">Who decides.</param>
     /// <param name="claims">One for each place; null where none is complete.</param>
-    public static bool AreEnough(VolumeConfiguration configuration, ReadOnlySpan<ReplicaClaim?> claims)
+    /// <param name="givenUp">
+    /// Replicas that are lost for good: what they might have said is not waited for.
+    /// </param>
+    public static bool AreEnough(
+        VolumeConfiguration configuration, ReadOnlySpan<ReplicaClaim?> claims, ReplicaMask givenUp = default)
     {
         ReplicaMask granted = default, sound = default, voidedNow = default, usable = default;
         (ulong Epoch, ulong View) newest = default;
@@ -44,7 +48,7 @@ internal static class ClaimRules
         isOwedOnlyFlushed |= Mistakes.Make(Mistake.FewerPromises);
         return (configuration.HasPromiseQuorum(granted) || Mistakes.Make(Mistake.FewerPromises)) &&
             configuration.HasWriteQuorum(usable) &&
-            (configuration.HasRecoveryQuorum(sound) || granted.HasAll(configuration.Members) ||
+            (configuration.HasRecoveryQuorum(sound) || (granted | givenUp).HasAll(configuration.Members) ||
                 isOwedOnlyFlushed);
     }
 

@@ -63,4 +63,7 @@ public interface IPrimaryEffects
     /// <summary>The writer has come to another stage of its life.</summary>
     /// <param name="stage">Which.</param>
     void StageChanged(PrimaryStage stage);
+
+    /// <summary>A configuration has come into force, or the old set of a joint one can be left.</summary>
+    void ConfigurationChanged();
 }

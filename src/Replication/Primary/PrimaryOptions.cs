@@ -9,7 +9,9 @@ public enum PrimaryStage : byte
 {
     /// <summary>Asks for promises. Nothing has been changed anywhere.</summary>
     Claiming,
-    /// <summary>Has enough claims: asks which regions differ.</summary>
+    /// <summary>Has enough claims: tells the configuration and the size to who does not know them.</summary>
+    Configuring,
+    /// <summary>Asks which regions differ.</summary>
     Comparing,
     /// <summary>Makes the replicas agree.</summary>
     Reconciling,
@@ -41,8 +43,15 @@ public sealed record PrimaryOptions
     /// <summary>Who decides.</summary>
     public required VolumeConfiguration Configuration { get; init; }
 
-    /// <summary>Who is in which place.</summary>
-    public required IReadOnlyList<ReplicaMember> Members { get; init; }
+    /// <summary>
+    /// Who is in which place, null for nobody. Who decides nothing yet learns what the volume holds.
+    /// </summary>
+    public required IReadOnlyList<ReplicaMember?> Members { get; init; }
+
+    /// <summary>
+    /// Replicas that an operator has declared lost for good: recovery does not wait for what they might hold.
+    /// </summary>
+    public ReplicaMask GivenUp { get; init; }
 
     /// <summary>Place of the local replica; −1 without one.</summary>
     public int Local { get; init; } = -1;

@@ -14,11 +14,13 @@ internal sealed class Promotion : IReplicaAnswers
 {
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
+    private readonly Membership _membership;
     private readonly ReplicaClaim?[] _claims = new ReplicaClaim?[ReplicaMask.Places];
     private ReconcilePlan? _plan;
     private List<long> _pages = [];
     private int _pagesAsked;
     private ReplicaMask _complete;
+    private ReplicaMask _unconfigured;
     private ReplicaMask _targets;
     private ReplicaMask _started;
     private long _enoughAt = long.MaxValue;
@@ -26,10 +28,12 @@ internal sealed class Promotion : IReplicaAnswers
     /// <summary>Begins to ask.</summary>
     /// <param name="options">The attachment.</param>
     /// <param name="effects">Sends messages.</param>
-    public Promotion(PrimaryOptions options, IPrimaryEffects effects)
+    /// <param name="membership">Who decides.</param>
+    public Promotion(PrimaryOptions options, IPrimaryEffects effects, Membership membership)
     {
         _options = options;
         _effects = effects;
+        _membership = membership;
         Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
         {
             HasApplied = (_, _) => true, // Nothing is written before the epoch has started.
@@ -62,11 +66,10 @@ internal sealed class Promotion : IReplicaAnswers
             Mistakes.Make(Mistake.FewerStarts) && !_started.IsEmpty);
 
     /// <summary>Histories of the epoch, for those that come later.</summary>
-    public List<HistoryPoint> History { get; } = [];
+    public Lineage? History { get; private set; }
 
     /// <summary>What every replica is asked for.</summary>
-    public Promise Wanted => new(
-        _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number));
+    public Promise Wanted => new(_options.Epoch, _options.Writer, _membership.Newest);
 
     private ulong Position => FirstSequence - 1;
 
@@ -74,7 +77,7 @@ internal sealed class Promotion : IReplicaAnswers
     /// <param name="place">Its place.</param>
     public void OnSession(int place)
     {
-        if (Stage == PrimaryStage.Claiming)
+        if (Stage == PrimaryStage.Claiming && _membership.Decides(place))
         {
             _effects.Send(place, Wanted);
         }
@@ -84,10 +87,11 @@ internal sealed class Promotion : IReplicaAnswers
     /// <param name="place">Its place.</param>
     public void OnLost(int place)
     {
-        if (Stage == PrimaryStage.Claiming)
+        if (Stage is PrimaryStage.Claiming or PrimaryStage.Configuring)
         {
             _claims[place] = null;
             _complete = _complete.Without(place);
+            CompareWhenConfigured();
         }
         else if (Stage is PrimaryStage.Comparing or PrimaryStage.Reconciling && _complete.Has(place))
         {
@@ -161,17 +165,27 @@ internal sealed class Promotion : IReplicaAnswers
             complete[place] = _complete.Has(place) ? _claims[place] : null;
         }
 
-        if (!ClaimRules.AreEnough(_options.Configuration, complete))
+        if (!ClaimRules.AreEnough(_options.Configuration, complete, _options.GivenUp))
         {
             _enoughAt = long.MaxValue;
             return;
         }
 
         _enoughAt = Math.Min(_enoughAt, now);
-        if (_complete.HasAll(_options.Configuration.Members) || now >= _enoughAt + _options.ClaimGraceNs)
+        bool isEverybody = (_complete | _options.GivenUp).HasAll(_options.Configuration.Members);
+        if (isEverybody || now >= _enoughAt + _options.ClaimGraceNs)
         {
-            Compare(complete);
+            complete.CopyTo(_claims, 0);
+            Configure();
         }
+    }
+
+    /// <summary>A replica has the configuration, and its image the volume's size.</summary>
+    /// <param name="place">Whose.</param>
+    public void OnConfigured(int place)
+    {
+        _unconfigured = _unconfigured.Without(place);
+        CompareWhenConfigured();
     }
 
     /// <inheritdoc/>
@@ -207,44 +221,49 @@ internal sealed class Promotion : IReplicaAnswers
     /// <param name="position">The number before the first operation that it is sent.</param>
     /// <param name="common">Last number that it and the volume have in common.</param>
     public EpochStart StartAt(ulong position, ulong common) => new(
-        _options.Epoch, _options.Writer, new ConfigurationNumber(_options.Configuration.Number),
+        _options.Epoch, _options.Writer, _membership.Newest,
         new Sequence(FirstSequence), new Sequence(position), new Sequence(common),
-        new Epoch(History.Count > 1 ? History[^2].Epoch : 0));
+        new Epoch(History!.Former));
 
-    /// <summary>
-    /// Last number that a replica's history and this one have in common. Where another epoch follows, numbers
-    /// were left out: what was seen of the one before ends below them.
-    /// </summary>
-    /// <param name="theirs">The replica's history.</param>
-    /// <param name="applied">Its A.</param>
-    public ulong CommonWith(ReadOnlySpan<HistoryPoint> theirs, ulong applied)
+    // Before anything is compared, so that all are of one size.
+    private void Configure()
     {
-        if (Mistakes.Make(Mistake.MissingFromApplied))
+        Stage = PrimaryStage.Configuring;
+        foreach (int place in _complete)
         {
-            return applied;
-        }
-
-        for (int at = theirs.Length - 1; at >= 0; at--)
-        {
-            int ours = History.IndexOf(theirs[at]);
-            if (ours >= 0)
+            bool isKnown = _claims[place]!.Configuration >= _membership.Newest.Value;
+            _unconfigured = _unconfigured.Set(place, !isKnown);
+            if (!isKnown)
             {
-                ulong common = at == theirs.Length - 1 ? applied : EndOf(theirs[at + 1]);
-                return ours == History.Count - 1
-                    ? common : Math.Min(common, EndOf(History[ours + 1]));
+                _membership.Tell(place);
             }
         }
 
-        return 0;
+        CompareWhenConfigured();
     }
 
-    private static ulong EndOf(HistoryPoint next) =>
-        next.Sequence > ClaimRules.EpochGap ? next.Sequence - 1 - ClaimRules.EpochGap : 0;
+    private void CompareWhenConfigured()
+    {
+        _unconfigured &= _complete;
+        if (Stage != PrimaryStage.Configuring || !_unconfigured.IsEmpty)
+        {
+            return;
+        }
 
-    private void Compare(ReplicaClaim?[] claims)
+        if (ClaimRules.AreEnough(_options.Configuration, _claims, _options.GivenUp))
+        {
+            Compare();
+        }
+        else
+        {
+            Fail();
+        }
+    }
+
+    private void Compare()
     {
         Stage = PrimaryStage.Comparing;
-        claims.CopyTo(_claims, 0);
+        ReplicaClaim?[] claims = _claims;
         for (int place = 0; place < claims.Length; place++)
         {
             _targets = _targets.Set(place, claims[place] is { IsUsable: true });
@@ -305,27 +324,12 @@ internal sealed class Promotion : IReplicaAnswers
     private void Start()
     {
         Stage = PrimaryStage.Starting;
-        AddHistory();
+        History = Lineage.Of(_claims, new HistoryPoint(_options.Epoch.Value, FirstSequence));
         foreach (int place in _targets)
         {
             SendStamps(place);
             _effects.Send(place, StartAt(Position, Position));
         }
-    }
-
-    // The history of whom the volume goes on from, and this epoch.
-    private void AddHistory()
-    {
-        ReplicaClaim? newest = null;
-        foreach (ReplicaClaim? claim in _claims)
-        {
-            bool isNewer = newest is null || claim is not null &&
-                ClaimRules.Compare(claim.LastHistory, newest.LastHistory) > 0;
-            newest = isNewer && claim is not null ? claim : newest;
-        }
-
-        History.AddRange(newest!.History);
-        History.Add(new HistoryPoint(_options.Epoch.Value, FirstSequence));
     }
 
     // Every region that might have differed has the epoch's position as its version, on all of them.

@@ -23,6 +23,7 @@ internal sealed class ReplicaClaim
         Flags = claim.Flags;
         VoidedIn = claim.VoidedIn.Value;
         View = claim.View.Value;
+        Configuration = claim.Configuration.Value;
         _history = HistoryOf(claim.History);
     }
 
@@ -35,6 +36,9 @@ internal sealed class ReplicaClaim
     public ulong VoidedIn { get; }
 
     public ulong View { get; }
+
+    /// <summary>Number of the newest configuration that it has recorded; 0 for none.</summary>
+    public ulong Configuration { get; }
 
     /// <summary>Parts of its lists that have come.</summary>
     public int Parts { get; private set; }

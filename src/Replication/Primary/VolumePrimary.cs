@@ -12,10 +12,11 @@ namespace Ublk.Replication.Primary;
 /// it, lets replicas that were away come back. It only decides: no thread, no clock, no socket, no file.
 /// Used on one thread; effects answer later.
 /// </summary>
-public sealed class VolumePrimary : IVolumeEffects
+public sealed partial class VolumePrimary : IVolumeEffects
 {
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
+    private readonly Membership _membership;
     private readonly Promotion _promotion;
     private readonly Admissions _admissions;
     private readonly PeerReads _reads;
@@ -30,8 +31,9 @@ public sealed class VolumePrimary : IVolumeEffects
     {
         _options = options;
         _effects = effects;
-        _promotion = new Promotion(options, effects);
-        _admissions = new Admissions(options, effects, _promotion);
+        _membership = new Membership(options, effects);
+        _promotion = new Promotion(options, effects, _membership);
+        _admissions = new Admissions(options, effects, _promotion, _membership);
         _reads = new PeerReads(options.Epoch, effects);
     }
 
@@ -44,17 +46,37 @@ public sealed class VolumePrimary : IVolumeEffects
     /// <summary>What serves; null before.</summary>
     public VolumeMachine? Volume => _volume;
 
+    /// <summary>The configuration in force.</summary>
+    public VolumeConfiguration Configuration => _membership.Current;
+
+    /// <summary>The volume's size in force, in bytes.</summary>
+    public long SizeBytes => _membership.SizeBytes;
+
+    /// <summary>Whether the configuration given last is not in force yet.</summary>
+    public bool IsReconfiguring => _membership.IsChanging;
+
+    /// <summary>
+    /// While serving, whether a joint configuration may be followed by one of its new set: what was
+    /// acknowledged before it is on stable media on W of the new set too.
+    /// </summary>
+    public bool IsSettled => _volume is not null && _membership.IsSettled(_volume);
+
     /// <summary>A session to a replica is there: it is opened.</summary>
     /// <param name="place">Which.</param>
     /// <param name="now">The clock.</param>
     public void OnSession(int place, long now)
     {
         SetClock(now);
-        ReplicaMember member = _options.Members[place];
+        if (_membership[place] is not { } member)
+        {
+            _effects.Close(place, CloseReason.WrongConfiguration, "it is no replica of the volume");
+            return;
+        }
+
         _effects.Send(place, new OpenSession(
             _options.Epoch, SessionRole.Writer, _options.Volume, member.Replica, member.Incarnation,
-            new ConfigurationNumber(_options.Configuration.Number), _options.Writer, _options.SizeBytes,
-            _options.BlockBytes, Store.StoreFormat.RegionBytes, Store.StoreFormat.GrainBytes));
+            _membership.Newest, _options.Writer, _membership.SizeBytes, _options.BlockBytes,
+            Store.StoreFormat.RegionBytes, Store.StoreFormat.GrainBytes));
     }
 
     /// <summary>A session has ended.</summary>
@@ -99,7 +121,7 @@ public sealed class VolumePrimary : IVolumeEffects
             case MessageKind.CopyChunk: Answers.Copies.OnChunk(place, head.Read<CopyChunk>(), payload); break;
             case MessageKind.Copied: Take(place, head.Read<Copied>()); break;
             case MessageKind.ReadReply: Take(place, head.Read<ReadReply>(), payload); break;
-            case MessageKind.Configured: break;
+            case MessageKind.Configured: Take(place, head.Read<Configured>()); break;
             case MessageKind.Close: break; // The driver ends the session.
             default:
                 _effects.Close(
@@ -149,6 +171,37 @@ public sealed class VolumePrimary : IVolumeEffects
         Step();
     }
 
+    /// <summary>Whether a replica is in a place.</summary>
+    /// <param name="place">The place.</param>
+    public bool Knows(int place) => _membership[place] is not null;
+
+    /// <summary>A replica gets a place, and learns what the volume holds; it decides nothing yet.</summary>
+    /// <param name="place">A free place.</param>
+    /// <param name="member">Who.</param>
+    public void Add(int place, ReplicaMember member) => _membership.Add(place, member);
+
+    /// <summary>
+    /// Others are to decide, or the volume to be larger, while serving: one step of the way that rule 18
+    /// prescribes. The cluster metadata has recorded it before.
+    /// </summary>
+    /// <param name="next">Numbered above the one in force.</param>
+    /// <param name="sizeBytes">Size in bytes, at least that in force.</param>
+    /// <param name="now">The clock.</param>
+    public void Reconfigure(VolumeConfiguration next, long sizeBytes, long now)
+    {
+        SetClock(now);
+        _membership.Begin(next, sizeBytes);
+        foreach (int place in _volume!.Replicas.Connected)
+        {
+            if (_admissions.MayConfigure(place))
+            {
+                _membership.Tell(place);
+            }
+        }
+
+        Step();
+    }
+
     /// <summary>Time passes.</summary>
     /// <param name="now">The clock.</param>
     public void OnTick(long now)
@@ -163,10 +216,7 @@ public sealed class VolumePrimary : IVolumeEffects
     void IVolumeEffects.SendOperation(int replica, in WindowOperation operation, ulong committed)
     {
         _admissions.OnOperation(operation);
-        var write = new Write(
-            _options.Epoch, new Sequence(operation.Sequence), MutationOf(operation.Operation),
-            FlagsOf(operation), operation.OffsetBytes, (int)operation.LengthBytes, operation.Crc,
-            new Sequence(committed), _volume!.Replicas.View);
+        Write write = StreamMessages.WriteOf(operation, _options.Epoch, committed, _volume!.Replicas.View);
         if (operation.Operation == BlockOperation.Write)
         {
             _effects.Send(replica, write, operation.Payload);
@@ -204,7 +254,7 @@ public sealed class VolumePrimary : IVolumeEffects
     {
         if (stage == VolumeStage.Released)
         {
-            for (int place = 0; place < _options.Members.Count; place++)
+            foreach (int place in _volume!.Replicas.Connected)
             {
                 _effects.Send(place, new Release(_options.Epoch));
             }
@@ -219,122 +269,6 @@ public sealed class VolumePrimary : IVolumeEffects
 
     private IReplicaAnswers Answers => _volume is null ? _promotion : _admissions;
 
-    private static Mutation MutationOf(BlockOperation operation) => operation switch
-    {
-        BlockOperation.Write => Mutation.Write,
-        BlockOperation.Discard => Mutation.Discard,
-        _ => Mutation.WriteZeroes,
-    };
-
-    private static MutationFlags FlagsOf(in WindowOperation operation)
-    {
-        MutationFlags flags = (operation.Flags & BlockRequestFlags.ForceUnitAccess) != BlockRequestFlags.None
-            ? MutationFlags.ForceUnitAccess : MutationFlags.None;
-        bool keeps = operation.Operation == BlockOperation.WriteZeroes &&
-            (operation.Flags & BlockRequestFlags.NoUnmap) != BlockRequestFlags.None;
-        return keeps ? flags | MutationFlags.NoUnmap : flags;
-    }
-
-    private void Take(int place, in Applied applied)
-    {
-        if (applied.Epoch == _options.Epoch)
-        {
-            ApplyStatus status = applied.Status switch
-            {
-                AnswerStatus.Ok => ApplyStatus.Applied,
-                AnswerStatus.Missing when !Mistakes.Make(Mistake.StaleAnswerCounts) => ApplyStatus.Stale,
-                AnswerStatus.Missing => ApplyStatus.Applied,
-                _ => ApplyStatus.Failed,
-            };
-            _volume?.OnApplied(
-                place, applied.Sequence.Value, status, applied.AppliedThrough.Value, applied.Durable.Value,
-                _now);
-        }
-    }
-
-    private void Take(int place, in Flushed flushed)
-    {
-        if (flushed.Epoch == _options.Epoch && flushed.Status == AnswerStatus.Ok)
-        {
-            _volume?.OnReport(place, flushed.Applied.Value, flushed.Durable.Value, _now);
-        }
-    }
-
-    private void Take(int place, in Grant grant)
-    {
-        if (grant.Epoch == _options.Epoch && _volume is not null)
-        {
-            const long NsPerMs = 1_000_000;
-            _volume.OnReport(place, grant.Applied.Value, grant.Durable.Value, _now);
-            if (grant.GrantedMs > 0)
-            {
-                _volume.OnGrant(place, grant.SentAtNs, grant.GrantedMs * NsPerMs, _now);
-            }
-        }
-    }
-
-    private void Take(int place, scoped in SessionState state)
-    {
-        _isOpen[place] = true;
-        if (state.PromisedEpoch > _options.Epoch)
-        {
-            Fence(state.PromisedEpoch);
-        }
-        else if (_volume is null)
-        {
-            _promotion.OnSession(place);
-        }
-        else
-        {
-            _admissions.OnState(place, state, _volume);
-        }
-    }
-
-    private void Take(int place, scoped in Claim claim)
-    {
-        if (claim.PromisedEpoch > _options.Epoch || claim.Answer == ClaimAnswer.OtherWriter)
-        {
-            Fence(claim.PromisedEpoch);
-        }
-
-        Answers.OnClaim(place, claim);
-    }
-
-    private void Take(int place, in EpochStarted started)
-    {
-        if (_admissions.IsJoining(place))
-        {
-            _admissions.OnStarted(place, started);
-            return;
-        }
-
-        _promotion.OnStarted(place, started);
-        if (_volume is not null && _promotion.Started.Has(place))
-        {
-            Admit(place); // Later than those that serving began with.
-        }
-    }
-
-    private void Take(int place, in Copied copied)
-    {
-        if (!_admissions.TryTakeDone(place, copied))
-        {
-            Answers.Copies.OnCopied(place, copied);
-        }
-    }
-
-    private void Take(int place, in ReadReply reply, in IoBuffer payload)
-    {
-        if (_volume is null)
-        {
-            _promotion.Copies.OnRead(place, reply, payload);
-        }
-        else if (_reads.TryTake(place, reply, payload, out ulong read, out BlockStatus status))
-        {
-            _volume.OnReadEnded(read, place, status, _now);
-        }
-    }
-
     private void Fence(Epoch epoch)
     {
         HigherEpoch = epoch > HigherEpoch ? epoch : HigherEpoch;
@@ -346,9 +280,10 @@ public sealed class VolumePrimary : IVolumeEffects
     {
         if (_volume is null && _promotion.IsDone)
         {
+            _membership.SettlesAt = _promotion.FirstSequence - 1;
             _volume = new VolumeMachine(
-                _options.Serving, _options.Configuration, _promotion.FirstSequence, _options.Local, this);
-            for (int place = 0; place < _options.Members.Count; place++)
+                _options.Serving, _membership.Current, _promotion.FirstSequence, _options.Local, this);
+            for (int place = 0; place < _isOpen.Length; place++)
             {
                 if (_promotion.Started.Has(place) && _isOpen[place])
                 {
@@ -361,6 +296,13 @@ public sealed class VolumePrimary : IVolumeEffects
             }
 
             _volume.OnTick(_now);
+        }
+
+        if (_volume is not null && _membership.TryFinish(_volume))
+        {
+            _volume.Reconfigure(_membership.Current, _now);
+            _admissions.Grow();
+            _effects.ConfigurationChanged();
         }
 
         _admissions.Copies.Step();

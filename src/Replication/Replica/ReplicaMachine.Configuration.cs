@@ -46,6 +46,12 @@ public sealed partial class ReplicaMachine
             return "a configuration of another epoch, or of a smaller volume";
         }
 
+        if (_configuration?.Number == configure.Number.Value)
+        {
+            _configurationSession = session; // Who asked before is gone.
+            return null;
+        }
+
         if (!isNewer || _configuration is not null)
         {
             bool isKnown = configure.Number.Value == State.Configuration?.Number;

@@ -32,7 +32,7 @@ public sealed class ReplicaTable
     }
 
     /// <summary>Who decides now.</summary>
-    public VolumeConfiguration Configuration { get; set; }
+    public VolumeConfiguration Configuration { get; private set; }
 
     /// <summary>Replicas that are sent every operation.</summary>
     public ReplicaMask InStream { get; private set; }
@@ -61,6 +61,12 @@ public sealed class ReplicaTable
 
     /// <summary>Highest sequence known durable on a write quorum (C); 0 before any.</summary>
     public ulong Committed { get; private set; }
+
+    /// <summary>
+    /// What a write quorum of those who count now has on stable media; lower than <see cref="Committed"/>
+    /// when others decide than before. Negative while they are none.
+    /// </summary>
+    public long HeldDurable => Configuration.HighestHeld(_durable, Counting);
 
     /// <summary>Until when reads may be served, in ticks of the primary's clock.</summary>
     public long LeaseUntil { get; private set; } = long.MinValue;
@@ -115,6 +121,14 @@ public sealed class ReplicaTable
 
         Committed = (ulong)held;
         return true;
+    }
+
+    /// <summary>Others decide from now on, also about what is under way.</summary>
+    /// <param name="configuration">Who.</param>
+    public void Reconfigure(VolumeConfiguration configuration)
+    {
+        Configuration = configuration;
+        LeaseUntil = configuration.HighestHeld(_grantedUntil, configuration.Members);
     }
 
     /// <summary>Notes that a flush through a sequence is on its way to a replica.</summary>

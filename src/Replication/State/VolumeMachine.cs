@@ -243,6 +243,19 @@ public sealed class VolumeMachine
         Settle();
     }
 
+    /// <summary>Others decide from now on; that is durable on W of those before and of these.</summary>
+    /// <param name="configuration">Who.</param>
+    /// <param name="now">The clock.</param>
+    public void Reconfigure(VolumeConfiguration configuration, long now)
+    {
+        _now = now;
+        _replicas.Reconfigure(configuration);
+        _flushes.Ask(Acknowledged);
+        _writes.AcknowledgeAll();
+        _writes.Pump();
+        Settle();
+    }
+
     /// <summary>A replica has promised another writer: nothing is served any more.</summary>
     /// <param name="now">The clock.</param>
     public void OnFenced(long now)

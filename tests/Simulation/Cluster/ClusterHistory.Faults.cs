@@ -76,6 +76,15 @@ internal sealed partial class ClusterHistory
             case FaultKind.Corner:
                 Corner();
                 break;
+            case FaultKind.ChangeMembers:
+                ChangeMembers();
+                break;
+            case FaultKind.ReplaceDisk:
+                ReplaceDisk(node);
+                break;
+            case FaultKind.Grow:
+                Grow();
+                break;
             default:
                 break;
         }
@@ -133,9 +142,9 @@ internal sealed partial class ClusterHistory
         if (losesPower)
         {
             node.LosePower();
-            if (index < _replicas.Length)
+            if (_hostOn[index] is { } host)
             {
-                _world.Lost(index);
+                _world.Lost(host.Place);
             }
         }
         else
@@ -153,11 +162,7 @@ internal sealed partial class ClusterHistory
             }
         }
 
-        if (index < _replicas.Length)
-        {
-            _replicas[index].Close();
-        }
-
+        _hostOn[index]?.Close();
         long pause = _random.Chance(300) ? 100 * LatencyModel.Millisecond : 3 * LatencyModel.Second;
         _world.Clock.After(_random.Below(pause), () => Start(index));
     }
@@ -170,21 +175,21 @@ internal sealed partial class ClusterHistory
             return;
         }
 
-        if (index >= _replicas.Length)
+        if (_hostOn[index] is not { } host)
         {
             node.Start();
             return;
         }
 
-        _replicas[index].Image.WhenUnlocked(() =>
+        host.Image.WhenUnlocked(() =>
         {
             if (!node.IsRunning)
             {
                 node.Start();
-                _replicas[index].Open();
-                if (_replicas[index].Damage is { } damage)
+                _hostOn[index]!.Open(); // Perhaps over another disk meanwhile.
+                if (_hostOn[index]!.Damage is { } damage)
                 {
-                    throw new HistoryException($"replica {index} is damaged: {damage}");
+                    throw new HistoryException($"replica {host.Place} is damaged: {damage}");
                 }
             }
         });
@@ -193,9 +198,9 @@ internal sealed partial class ClusterHistory
     // What an operator, or the service manager, does with a replica whose disk has failed.
     private void RestartDead()
     {
-        for (int i = 0; i < _replicas.Length; i++)
+        for (int i = 0; i < _hostOn.Length; i++)
         {
-            if (_replicas[i].Machine is { } machine && (machine.IsDead || machine.HasFailed))
+            if (_hostOn[i]?.Machine is { } machine && (machine.IsDead || machine.HasFailed))
             {
                 Stop(i, losesPower: false);
             }
@@ -214,7 +219,7 @@ internal sealed partial class ClusterHistory
             Start(i);
         }
 
-        foreach (ReplicaHost replica in _replicas)
+        foreach (ReplicaHost replica in _hosts)
         {
             replica.HasNoFaults();
         }

@@ -6,7 +6,6 @@ using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
 using Ublk.Wire.Blocks;
 using Ublk.Wire.Ids;
-using Ublk.Wire.Messages;
 
 namespace Ublk.Tests.Simulation.Cluster;
 
@@ -27,17 +26,18 @@ internal sealed partial class ClusterHistory
     [
         FaultKind.KillProcess, FaultKind.LosePower, FaultKind.LosePowerEverywhere, FaultKind.KillEverywhere,
         FaultKind.Freeze, FaultKind.Cut, FaultKind.Isolate, FaultKind.ResetSession, FaultKind.SwitchWriter,
-        FaultKind.TwoCandidates, FaultKind.ForgetCommand, FaultKind.Corner,
+        FaultKind.TwoCandidates, FaultKind.ForgetCommand, FaultKind.Corner, FaultKind.ChangeMembers,
+        FaultKind.ReplaceDisk, FaultKind.Grow,
     ];
 
     private readonly ClusterWorld _world;
     private readonly SimulationOptions _options;
     private readonly SimulationRandom _random;
     private readonly SimulatedNode[] _nodes;
-    private readonly ReplicaHost[] _replicas;
+    private readonly List<ReplicaHost> _hosts = [];
+    private readonly ReplicaHost?[] _hostOn;
     private readonly List<PrimaryHost> _primaries = [];
     private readonly HostClient _client;
-    private readonly ReplicaMember[] _members;
     private PrimaryHost? _writer;
     private ReplicaMask _inSync;
     private ulong _epoch;
@@ -50,9 +50,9 @@ internal sealed partial class ClusterHistory
         _world = world;
         _options = world.Options;
         _random = world.Random.Fork();
-        _nodes = new SimulatedNode[_options.Nodes];
-        _replicas = new ReplicaHost[_options.Replicas];
-        _members = new ReplicaMember[_options.Replicas];
+        int spare = _options.WeightOf(FaultKind.ChangeMembers) > 0 ? 1 : 0;
+        _nodes = new SimulatedNode[_options.Nodes + spare];
+        _hostOn = new ReplicaHost?[_nodes.Length];
         for (int i = 0; i < _nodes.Length; i++)
         {
             _nodes[i] = new SimulatedNode(i, world.Clock, _random.Fork());
@@ -60,23 +60,24 @@ internal sealed partial class ClusterHistory
                 _random.Between(-_options.MaxDriftPerMillion, _options.MaxDriftPerMillion);
         }
 
-        for (int i = 0; i < _replicas.Length; i++)
+        for (int i = 0; i < _options.Replicas; i++)
         {
-            _members[i] = new ReplicaMember(new ReplicaId((uint)i + 1), new Incarnation((UInt128)(100 + i)));
-            _replicas[i] = new ReplicaHost(world, _nodes[i], _members[i]);
+            AddHost(i);
         }
 
+        var rule = new QuorumRule(_options.Replicas, _options.WriteQuorum);
+        var everybody = new ReplicaGroup(ReplicaMask.First(_options.Replicas), rule);
+        Record(new VolumeConfiguration(1, everybody), _options.VolumeBytes);
         world.Network = new SimulatedNetwork(_nodes, world.Clock, world.Memory, _random.Fork())
         {
             Faults = _options.Network,
         };
         world.OnStageChanged = OnStageChanged;
         world.OnPrimaryEvent = OnPrimaryEvent;
-        world.Watch = new ClusterWatch(world, _replicas, _primaries);
+        world.OnConfigurationChanged = OnConfigurationChanged;
+        world.Watch = new ClusterWatch(world, _hosts, _records, _primaries);
         _client = new HostClient(world);
     }
-
-    private ReplicaMask Everybody => ReplicaMask.First(_replicas.Length);
 
     /// <summary>Runs a history.</summary>
     /// <param name="seed">Which.</param>
@@ -106,16 +107,17 @@ internal sealed partial class ClusterHistory
 
     private void Run()
     {
-        foreach (ReplicaHost replica in _replicas)
+        foreach (ReplicaHost host in _hosts)
         {
-            replica.Open();
+            host.Open();
         }
 
         Want(0);
         PlanFault();
+        Control();
         RunUntil(() => _client.IsDone, FaultsLimitNs, mustCome: false);
         Calm();
-        RunUntil(() => _client.IsDone && IsWhole, EndLimitNs, mustCome: true);
+        RunUntil(() => _client.IsDone && IsWhole && !IsChanging, EndLimitNs, mustCome: true);
         LookAtEverything();
         RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
         CompareImages();
@@ -123,7 +125,7 @@ internal sealed partial class ClusterHistory
     }
 
     private bool IsWhole => _writer?.Machine.Volume is { Stage: VolumeStage.Serving } volume &&
-        volume.Replicas.Counting.HasAll(Everybody);
+        volume.Replicas.Counting.HasAll(_writer.Machine.Configuration.Members);
 
     private bool IsQuiet => IsWhole && _writer!.Machine.Volume!.Window.Count == 0;
 
@@ -160,7 +162,8 @@ internal sealed partial class ClusterHistory
     private void StartWriter(int index, ulong epoch)
     {
         SimulatedNode node = _nodes[index];
-        if (!node.IsRunning || index < _replicas.Length && _replicas[index].Machine is null)
+        ReplicaHost? local = _hostOn[index];
+        if (!node.IsRunning || local is { Machine: null })
         {
             Want(_random.Below(LatencyModel.Second));
             return;
@@ -172,16 +175,18 @@ internal sealed partial class ClusterHistory
         }
 
         _world.Note($"node {index} wants epoch {epoch}");
-        var rule = new QuorumRule(_options.Replicas, _options.WriteQuorum);
+        VolumeRecord record = RecordForAttachment();
+        bool isMember = local is not null && record.Configuration.Members.Has(local.Place);
         _primaries.Add(new PrimaryHost(_world, node, new PrimaryOptions
         {
             Volume = _world.Volume,
             Epoch = new Epoch(epoch),
             Writer = new Writer(new NodeId((uint)index + 1), ++_nonce),
-            Configuration = new VolumeConfiguration(1, new ReplicaGroup(Everybody, rule)),
-            Members = _members,
-            Local = index < _replicas.Length ? index : -1,
-            SizeBytes = _options.VolumeBytes,
+            Configuration = record.Configuration,
+            Members = record.Members,
+            GivenUp = record.GivenUp,
+            Local = isMember ? local!.Place : -1,
+            SizeBytes = record.SizeBytes,
             BlockBytes = _options.BlockBytes,
             LeaseMs = _options.LeaseMs,
             Serving = new VolumeOptions
@@ -192,7 +197,7 @@ internal sealed partial class ClusterHistory
                 HeartbeatInterval = _options.LeaseMs * LatencyModel.Millisecond / 5,
                 IdleFlushInterval = _random.Between(20, 1000) * LatencyModel.Millisecond,
             },
-        }, index < _replicas.Length ? _replicas[index] : null));
+        }, _hosts, isMember ? local : null));
         Hurry(wish: _wanted);
     }
 
@@ -230,7 +235,8 @@ internal sealed partial class ClusterHistory
                 _world.Watch.Serves(primary);
                 _writer = primary;
                 _inSync = default;
-                _world.Checker.Recovered();
+                _world.Checker.Recovered(Newest.Groups);
+                OnConfigurationChanged(primary);
                 _client.Use(primary);
                 OnPrimaryEvent(primary);
                 break;
@@ -249,6 +255,14 @@ internal sealed partial class ClusterHistory
         }
     }
 
+    private void OnConfigurationChanged(PrimaryHost primary)
+    {
+        if (primary == _writer && !primary.IsOver)
+        {
+            _world.Checker.Grow((int)(primary.Machine.SizeBytes / _options.BlockBytes));
+        }
+    }
+
     private void OnPrimaryEvent(PrimaryHost primary)
     {
         _world.Watch.Happens(primary);
@@ -257,7 +271,7 @@ internal sealed partial class ClusterHistory
             return;
         }
 
-        for (int place = 0; place < _replicas.Length; place++)
+        for (int place = 0; place < _hosts.Count; place++)
         {
             bool counts = volume.Replicas.Counting.Has(place);
             if (counts && !_inSync.Has(place))
@@ -288,17 +302,18 @@ internal sealed partial class ClusterHistory
     {
         const int Piece = 64 << 10;
         byte[] one = new byte[Piece], other = new byte[Piece];
-        for (long offset = 0; offset < _options.VolumeBytes; offset += Piece)
+        ReplicaHost[] members = [.. _hosts.Where(host => Newest.Configuration.Members.Has(host.Place))];
+        for (long offset = 0; offset < Newest.SizeBytes; offset += Piece)
         {
-            _replicas[0].Image.Peek(offset, one);
-            for (int i = 1; i < _replicas.Length; i++)
+            members[0].Image.Peek(offset, one);
+            foreach (ReplicaHost member in members)
             {
-                _replicas[i].Image.Peek(offset, other);
+                member.Image.Peek(offset, other);
                 if (!one.AsSpan().SequenceEqual(other))
                 {
                     int at = one.AsSpan().CommonPrefixLength(other);
                     throw new HistoryException(
-                        $"images of replicas 0 and {i} differ at {offset + at} " +
+                        $"images of replicas {members[0].Place} and {member.Place} differ at {offset + at} " +
                         $"(region {(offset + at) / StoreFormat.RegionBytes}): {Describe()}");
                 }
             }
@@ -308,7 +323,7 @@ internal sealed partial class ClusterHistory
     private string Describe()
     {
         VolumeMachine? volume = _writer?.Machine.Volume;
-        IEnumerable<string> replicas = _replicas.Select((host, i) => host.Machine is { } machine
+        IEnumerable<string> replicas = _hosts.Select((host, i) => host.Machine is { } machine
             ? $"replica {i}: A {machine.Applied}, D {machine.Durable}, C {machine.Committed}, promise " +
                 $"{machine.Promise.Epoch}, history {machine.State.History.Last}, missing " +
                 $"{machine.State.Missing.Count}, intents {machine.State.Intents.Count}, " +

@@ -10,17 +10,23 @@ namespace Ublk.Tests.Simulation.Cluster;
 /// too few have recorded, and that after every recovery replicas agree wherever they say that they do.
 /// </summary>
 /// <param name="world">The world.</param>
-/// <param name="replicas">Its replicas.</param>
+/// <param name="replicas">Its replicas, by place.</param>
+/// <param name="records">What the metadata ever said.</param>
 /// <param name="primaries">Its writers, and those that want to be.</param>
 internal sealed class ClusterWatch(
-    ClusterWorld world, ReplicaHost[] replicas, List<PrimaryHost> primaries)
+    ClusterWorld world, List<ReplicaHost> replicas, List<VolumeRecord> records, List<PrimaryHost> primaries)
 {
     private readonly Dictionary<ulong, Writer> _served = [];
     private ulong _highest;
 
-    /// <summary>On how many replicas everything up to a sequence of an epoch ever was durable.</summary>
-    public int CountSynced(ulong epoch, ulong sequence) =>
-        replicas.Count(replica => replica.Watch.HasSynced(epoch, sequence));
+    /// <summary>
+    /// Whether everything up to a sequence of an epoch ever was durable on W, of whoever decided at any time.
+    /// </summary>
+    public bool IsSynced(ulong epoch, ulong sequence)
+    {
+        ReplicaMask synced = Who(replica => replica.Watch.HasSynced(epoch, sequence));
+        return records.Exists(record => record.Configuration.HasWriteQuorum(synced));
+    }
 
     /// <summary>A writer begins to serve.</summary>
     /// <param name="primary">It.</param>
@@ -33,7 +39,8 @@ internal sealed class ClusterWatch(
             throw new HistoryException($"two writers serve epoch {epoch}");
         }
 
-        if (replicas.Count(replica => replica.Watch.HasStarted(epoch)) < world.Options.WriteQuorum)
+        ReplicaMask started = Who(replica => replica.Watch.HasStarted(epoch));
+        if (!primary.Machine.Configuration.HasWriteQuorum(started))
         {
             throw new HistoryException($"epoch {epoch} is served, but its start is not durable on W");
         }
@@ -44,23 +51,40 @@ internal sealed class ClusterWatch(
     }
 
     /// <summary>A write is answered, and nothing was lost since it began: W replicas hold it.</summary>
+    /// <param name="primary">Who answers.</param>
     /// <param name="number">Its number.</param>
     /// <param name="block">First block.</param>
     /// <param name="count">Blocks.</param>
-    public void Acknowledged(int number, int block, int count)
+    public void Acknowledged(PrimaryHost primary, int number, int block, int count)
     {
-        int holders = replicas.Count(replica => Holds(replica, number, block, count));
-        if (holders < world.Options.WriteQuorum)
+        ReplicaMask holders = Who(replica => Holds(replica, number, block, count));
+        if (!primary.Machine.Configuration.HasWriteQuorum(holders))
         {
             throw new HistoryException(
-                $"only {holders} replicas hold what is acknowledged: {world.Checker.Describe(number)}");
+                $"only {holders} hold what is acknowledged: {world.Checker.Describe(number)}");
         }
+    }
+
+    private ReplicaMask Who(Predicate<ReplicaHost> isSuch)
+    {
+        ReplicaMask who = default;
+        foreach (ReplicaHost replica in replicas)
+        {
+            who = who.Set(replica.Place, isSuch(replica));
+        }
+
+        return who;
     }
 
     // Where a write has failed meanwhile, what was applied before is missing too; that was answered in time.
     private bool Holds(ReplicaHost replica, int number, int first, int count)
     {
         int length = world.Options.BlockBytes;
+        if (replica.Image.SizeBytes < (long)(first + count) * length)
+        {
+            return false;
+        }
+
         byte[] bytes = new byte[length];
         for (int block = first; block < first + count; block++)
         {
@@ -102,9 +126,9 @@ internal sealed class ClusterWatch(
     // Outside of I and M, those that the epoch has started on are the same.
     private void Compare(ulong epoch)
     {
-        for (int one = 0; one < replicas.Length; one++)
+        for (int one = 0; one < replicas.Count; one++)
         {
-            for (int other = one + 1; other < replicas.Length && HasStarted(one, epoch); other++)
+            for (int other = one + 1; other < replicas.Count && HasStarted(one, epoch); other++)
             {
                 if (HasStarted(other, epoch))
                 {
@@ -130,7 +154,8 @@ internal sealed class ClusterWatch(
     private void Compare(int one, int other, ulong epoch)
     {
         MetadataState left = replicas[one].Machine!.State, right = replicas[other].Machine!.State;
-        for (int grain = 0; grain < left.Intents.Grains; grain++)
+        int grains = Math.Min(left.Intents.Grains, right.Intents.Grains);
+        for (int grain = 0; grain < grains; grain++)
         {
             int region = grain / StoreFormat.GrainsPerRegion;
             bool isOpen = left.Intents.Contains(grain) || right.Intents.Contains(grain) ||

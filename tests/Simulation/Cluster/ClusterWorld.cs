@@ -1,4 +1,5 @@
 using System.Text;
+using Ublk.Replication.State;
 using Ublk.Tests.Simulation.Judge;
 using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
@@ -23,7 +24,7 @@ internal sealed class ClusterWorld
         Pools = pools;
         Random = new SimulationRandom(~options.Seed);
         int blocks = (int)(options.VolumeBytes / options.BlockBytes);
-        Checker = new HistoryChecker(blocks, options.BlockBytes, options.Replicas, options.WriteQuorum);
+        Checker = new HistoryChecker(blocks, options.BlockBytes, ReplicaMask.Places, options.WriteQuorum);
         MaxHotGrains = Random.Chance(300) ? 32 : 4096;
         TickNs = (long)Random.Between(2, 20) * LatencyModel.Millisecond;
         RetryNs = Random.Between(1, 50) * LatencyModel.Millisecond;
@@ -62,14 +63,17 @@ internal sealed class ClusterWorld
     /// <summary>Hears of everything that happens to a primary.</summary>
     public Action<PrimaryHost> OnPrimaryEvent { get; set; } = _ => { };
 
+    /// <summary>Hears that a configuration has come into force.</summary>
+    public Action<PrimaryHost> OnConfigurationChanged { get; set; } = _ => { };
+
     /// <summary>4096 bytes for records.</summary>
     public MemoryMapping RentRecord() => Pools.RentRecord();
 
-    /// <summary>A node has lost what it had not synced.</summary>
-    public void Lost(int node)
+    /// <summary>A replica has lost what it had not synced.</summary>
+    public void Lost(int place)
     {
         LostCount++;
-        Checker.Lost(node);
+        Checker.Lost(place);
     }
 
     /// <summary>Keeps a line for who looks at a failure.</summary>

@@ -112,7 +112,7 @@ internal sealed class HostClient : IBlockCompletion
         if (status == BlockStatus.Ok && call.Operation == BlockOperation.Write && !call.IsCrossed &&
             call.LostBefore == _world.LostCount)
         {
-            _world.Watch.Acknowledged(call.Number, call.Block, call.Count);
+            _world.Watch.Acknowledged(_writer!, call.Number, call.Block, call.Count);
         }
 
         OkCount += status == BlockStatus.Ok ? 1 : 0;
@@ -178,6 +178,7 @@ internal sealed class HostClient : IBlockCompletion
             if (!isAsked && former.Node is { IsRunning: true, IsFrozen: false })
             {
                 int block = _random.Chance(700) ? _lastBlock : _random.Below(_world.Checker.Blocks);
+                block = Math.Min(block, (int)(former.Machine.SizeBytes / _world.Options.BlockBytes) - 1);
                 IoBuffer buffer = _world.Memory.Rent(_world.Options.BlockBytes);
                 int number = _world.Checker.Begin(
                     _world.Clock.Now, BlockOperation.Read, isDurable: false, block, 1, []);

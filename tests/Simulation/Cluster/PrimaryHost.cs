@@ -18,6 +18,7 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     private readonly ClusterWorld _world;
     private readonly SimulatedNode _node;
     private readonly SessionEnd?[] _sessions = new SessionEnd?[ReplicaMask.Places];
+    private readonly ReplicaHost?[] _hosts = new ReplicaHost?[ReplicaMask.Places];
     private readonly ReplicaHost? _local;
     private readonly int _process;
 
@@ -25,8 +26,11 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <param name="world">The world.</param>
     /// <param name="node">Its host.</param>
     /// <param name="options">The attachment.</param>
+    /// <param name="hosts">Who is in which place.</param>
     /// <param name="local">The replica of the same process.</param>
-    public PrimaryHost(ClusterWorld world, SimulatedNode node, PrimaryOptions options, ReplicaHost? local)
+    public PrimaryHost(
+        ClusterWorld world, SimulatedNode node, PrimaryOptions options, IReadOnlyList<ReplicaHost> hosts,
+        ReplicaHost? local)
     {
         _world = world;
         _node = node;
@@ -36,6 +40,7 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         Machine = new VolumePrimary(options, this);
         for (int place = 0; place < options.Members.Count; place++)
         {
+            _hosts[place] = options.Members[place] is null ? null : hosts[place];
             Connect(place);
         }
 
@@ -62,6 +67,24 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <summary>The host asks for something.</summary>
     public void Submit(in BlockRequest request, IBlockCompletion completion) =>
         Machine.Submit(request, completion, Now);
+
+    /// <summary>A replica learns what the volume holds; the second time nothing happens.</summary>
+    public void Add(int place, ReplicaHost host)
+    {
+        if (_hosts[place] is null)
+        {
+            _hosts[place] = host;
+            Machine.Add(place, host.Member);
+            Connect(place);
+        }
+    }
+
+    /// <summary>The next configuration is to come into force.</summary>
+    public void Reconfigure(VolumeRecord record)
+    {
+        Machine.Reconfigure(record.Configuration, record.SizeBytes, Now);
+        _world.OnPrimaryEvent(this);
+    }
 
     /// <summary>Gives the volume back.</summary>
     public void Release() => Machine.Release(Now);
@@ -176,6 +199,17 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         _node.Post(() => _world.OnStageChanged(this));
     }
 
+    void IPrimaryEffects.ConfigurationChanged()
+    {
+        _world.Note($"primary {Options.Epoch}: configuration {Machine.Configuration.Number} is in force");
+        for (int place = 0; place < _hosts.Length; place++)
+        {
+            _hosts[place] = Machine.Knows(place) ? _hosts[place] : null;
+        }
+
+        _node.Post(() => _world.OnConfigurationChanged(this));
+    }
+
     // One that is still being opened is closed when it is there.
     private static void CloseOpen(SessionEnd? session)
     {
@@ -196,9 +230,9 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
 
     private void Connect(int place)
     {
-        if (!IsOver && _process == _node.Process && _sessions[place] is null)
+        if (!IsOver && _process == _node.Process && _sessions[place] is null && _hosts[place] is { } host)
         {
-            _sessions[place] = _world.Network.Open(_node.Index, place, this);
+            _sessions[place] = _world.Network.Open(_node.Index, host.Node.Index, this);
         }
     }
 

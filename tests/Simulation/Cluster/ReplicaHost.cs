@@ -16,7 +16,6 @@ namespace Ublk.Tests.Simulation.Cluster;
 internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaEffects
 {
     private const ulong LocalReads = 1ul << 63;
-    private const ulong Reads = 3;
 
     private readonly ClusterWorld _world;
     private readonly SimulatedNode _node;
@@ -32,12 +31,15 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
     /// <summary>Formats a replica.</summary>
     /// <param name="world">The world.</param>
     /// <param name="node">Its host.</param>
+    /// <param name="place">Its place.</param>
     /// <param name="member">Who it is.</param>
-    public ReplicaHost(ClusterWorld world, SimulatedNode node, ReplicaMember member)
+    public ReplicaHost(ClusterWorld world, SimulatedNode node, int place, ReplicaMember member)
     {
         _world = world;
         _node = node;
-        Watch = new ReplicaWatch(world, node.Index);
+        Place = place;
+        Member = member;
+        Watch = new ReplicaWatch(world, place);
         _superblock = new Superblock
         {
             Identity = new ReplicaIdentity(
@@ -65,6 +67,15 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         _record = world.RentRecord();
         Format(layout);
     }
+
+    /// <summary>Its host.</summary>
+    public SimulatedNode Node => _node;
+
+    /// <summary>Its place in the volume.</summary>
+    public int Place { get; }
+
+    /// <summary>Who it is.</summary>
+    public ReplicaMember Member { get; }
 
     /// <summary>The image.</summary>
     public SimulatedImage Image { get; }
@@ -97,6 +108,8 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             return;
         }
 
+        // It may have grown since its format.
+        trust = page.TrustOf(incarnation, boot, state.Versions.Regions);
         (LiveProgress claim, bool mustBeVoided) = ReplicaStore.ClaimOf(state, trust, page.Progress());
         var opened = new OpenedReplica
         {
@@ -246,7 +259,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
 
     void IReplicaEffects.Close(int session, CloseReason reason, string text)
     {
-        _world.Note($"replica {_node.Index} closes {session}: {reason}, {text}");
+        _world.Note($"replica {Place} closes {session}: {reason}, {text}");
         if (_sessions.Remove(session, out SessionEnd? end))
         {
             end.Close();
@@ -280,14 +293,21 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         if ((io & LocalReads) == 0)
         {
             // A write or a sync that failed takes from this replica what it had not synced.
-            if (result < 0 && io >> 56 != Reads)
+            if (result < 0 && ReplicaContext.KindOf(io) is not (ReplicaIo.Read or ReplicaIo.Configuration))
             {
-                _world.Note($"replica {_node.Index}: io {io:x} fails with {result}");
-                _world.Lost(_node.Index);
+                _world.Note($"replica {Place}: io {io:x} fails with {result}");
+                _world.Lost(Place);
             }
 
             Watch.Ended(io, result);
-            Machine?.OnImageEnded(io, result, Now);
+            if (ReplicaContext.KindOf(io) == ReplicaIo.Configuration)
+            {
+                Machine?.OnImageGrown(result, _live.Open(), Now);
+            }
+            else
+            {
+                Machine?.OnImageEnded(io, result, Now);
+            }
         }
         else if (_localReads.Remove(io, out Action<int>? ended))
         {

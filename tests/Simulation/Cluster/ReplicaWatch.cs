@@ -195,7 +195,7 @@ internal sealed class ReplicaWatch(ClusterWorld world, int place)
     {
         ulong epoch = state.History.Last.Epoch, version = state.Versions[region];
         Expect(HasSynced(epoch, version), "intents are cleared of what is not durable", (region, version));
-        Expect(world.Watch.CountSynced(epoch, version) >= world.Options.WriteQuorum,
+        Expect(world.Watch.IsSynced(epoch, version),
             "intents are cleared of what is not durable on W", (region, version));
     }
 

@@ -186,7 +186,11 @@ internal sealed class HistoryChecker
     public void InSync(int node) => _lostAt[node] = 0;
 
     /// <summary>A new writer has reconciled the replicas, and begins to serve.</summary>
-    public void Recovered()
+    public void Recovered() => Recovered([([.. Enumerable.Range(0, _lostAt.Length)], _writeQuorum)]);
+
+    /// <summary>The same, where not all nodes decide, or two groups must agree.</summary>
+    /// <param name="groups">Who decides, and W of each.</param>
+    public void Recovered(IReadOnlyList<(int[] Nodes, int WriteQuorum)> groups)
     {
         _now++;
         for (int node = 0; node < _lostAt.Length; node++)
@@ -194,8 +198,14 @@ internal sealed class HistoryChecker
             Noted(node);
         }
 
-        int[] lost = [.. _lostAt.Where(at => at > 0).OrderDescending()];
-        if (lost.Length >= _writeQuorum)
+        int through = 0;
+        foreach ((int[] nodes, int writeQuorum) in groups)
+        {
+            int[] lost = [.. nodes.Select(node => _lostAt[node]).Where(at => at > 0).OrderDescending()];
+            through = lost.Length >= writeQuorum ? Math.Max(through, lost[writeQuorum - 1]) : through;
+        }
+
+        if (through > 0)
         {
             int flushed = 0;
             foreach ((int begin, _) in _flushes)
@@ -203,7 +213,7 @@ internal sealed class HistoryChecker
                 flushed = Math.Max(flushed, begin);
             }
 
-            _outages.Add(new Outage(_now, lost[_writeQuorum - 1], flushed));
+            _outages.Add(new Outage(_now, through, flushed));
             Array.Clear(_lostAt);
         }
     }
