@@ -233,10 +233,12 @@ internal sealed class Promotion : IReplicaAnswers
         {
             bool isKnown = _claims[place]!.Configuration >= _membership.Newest.Value;
             _unconfigured = _unconfigured.Set(place, !isKnown);
-            if (!isKnown)
+            if (isKnown)
             {
-                _membership.Tell(place);
+                _membership.Confirm(place);
             }
+
+            _membership.Tell(place);
         }
 
         CompareWhenConfigured();

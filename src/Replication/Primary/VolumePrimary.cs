@@ -322,6 +322,7 @@ public sealed partial class VolumePrimary : IVolumeEffects
         ulong position = _promotion.FirstSequence - 1;
         bool canFollow = _volume!.OnReplicaReady(
             place, position, position, isReconciled: true, isCurrent: true, _now);
+        _membership.Tell(place); // There may be a newer configuration than when it was claimed.
         if (!canFollow)
         {
             _effects.Close(place, CloseReason.Overloaded, "it is too far behind already");

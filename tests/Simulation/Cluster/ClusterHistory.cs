@@ -72,6 +72,7 @@ internal sealed partial class ClusterHistory
         {
             Faults = _options.Network,
         };
+        SetLatencies();
         world.OnStageChanged = OnStageChanged;
         world.OnPrimaryEvent = OnPrimaryEvent;
         world.OnConfigurationChanged = OnConfigurationChanged;
@@ -128,6 +129,19 @@ internal sealed partial class ClusterHistory
         volume.Replicas.Counting.HasAll(_writer.Machine.Configuration.Members);
 
     private bool IsQuiet => IsWhole && _writer!.Machine.Volume!.Window.Count == 0;
+
+    // Ways differ, so that replicas are not all at the same point.
+    private void SetLatencies()
+    {
+        for (int from = 0; from < _nodes.Length; from++)
+        {
+            for (int to = 0; to < _nodes.Length; to++)
+            {
+                LatencyModel link = _options.Link;
+                _world.Network.SetLatency(from, to, link with { UsualNs = link.UsualNs << _random.Below(5) });
+            }
+        }
+    }
 
     private void RunUntil(Func<bool> isOver, long limitNs, bool mustCome)
     {

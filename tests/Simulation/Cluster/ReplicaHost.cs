@@ -54,8 +54,8 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         {
             AtomicBytes = world.Options.BlockBytes,
             Faults = world.Options.Image,
-            Latency = world.Options.Disk,
-            SyncLatency = world.Options.Sync,
+            Latency = place == world.Options.SlowReplica ? Slow(world.Options.Disk) : world.Options.Disk,
+            SyncLatency = place == world.Options.SlowReplica ? Slow(world.Options.Sync) : world.Options.Sync,
             Ended = OnImageEnded,
         };
         _metadata = new SimulatedMetadata(node, world.Clock, world.Pools, world.Random.Fork(), layout)
@@ -265,6 +265,8 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             end.Close();
         }
     }
+
+    private static LatencyModel Slow(LatencyModel usual) => usual with { UsualNs = 32 * usual.UsualNs };
 
     private int NumberOf(SessionEnd session)
     {
