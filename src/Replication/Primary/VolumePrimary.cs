@@ -289,7 +289,12 @@ public sealed partial class VolumePrimary : IVolumeEffects
                 {
                     Admit(place);
                 }
-                else if (_isOpen[place] && !_promotion.Targets.Has(place))
+                else if (_isOpen[place] && _promotion.Targets.Has(place))
+                {
+                    // Its start is on its way: it is sent everything, and counts once it has recorded that.
+                    _ = _volume.OnReplicaJoins(place, _now);
+                }
+                else if (_isOpen[place])
                 {
                     _effects.Close(place, CloseReason.Superseded, "serving has begun without its claim");
                 }
@@ -320,12 +325,16 @@ public sealed partial class VolumePrimary : IVolumeEffects
     private void Admit(int place)
     {
         ulong position = _promotion.FirstSequence - 1;
-        bool canFollow = _volume!.OnReplicaReady(
-            place, position, position, isReconciled: true, isCurrent: true, _now);
-        _membership.Tell(place); // There may be a newer configuration than when it was claimed.
-        if (!canFollow)
+        if (_volume!.Replicas.InStream.Has(place))
+        {
+            _volume.OnReplicaCurrent(place, position, position, _now);
+        }
+        else if (!_volume.OnReplicaReady(
+            place, position, position, isReconciled: true, isCurrent: true, _now))
         {
             _effects.Close(place, CloseReason.Overloaded, "it is too far behind already");
         }
+
+        _membership.Tell(place); // There may be a newer configuration than when it was claimed.
     }
 }

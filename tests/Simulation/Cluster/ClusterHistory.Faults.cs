@@ -163,6 +163,11 @@ internal sealed partial class ClusterHistory
         }
 
         _hostOn[index]?.Close();
+        if (_isScripted)
+        {
+            return; // It comes back when it is told to.
+        }
+
         long pause = _random.Chance(300) ? 100 * LatencyModel.Millisecond : 3 * LatencyModel.Second;
         _world.Clock.After(_random.Below(pause), () => Start(index));
     }

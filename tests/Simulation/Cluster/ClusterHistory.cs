@@ -44,6 +44,7 @@ internal sealed partial class ClusterHistory
     private ulong _nonce;
     private int _wanted;
     private bool _isCalm;
+    private bool _isScripted;
 
     private ClusterHistory(ClusterWorld world)
     {
@@ -106,6 +107,17 @@ internal sealed partial class ClusterHistory
         }
     }
 
+    // The end of every history: no more faults, everything comes to an end, and is looked at.
+    private void Finish()
+    {
+        Calm();
+        RunUntil(() => _client.IsDone && IsWhole && !IsChanging, EndLimitNs, mustCome: true);
+        LookAtEverything();
+        RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
+        CompareImages();
+        _world.Checker.Judge();
+    }
+
     private void Run()
     {
         foreach (ReplicaHost host in _hosts)
@@ -117,12 +129,7 @@ internal sealed partial class ClusterHistory
         PlanFault();
         Control();
         RunUntil(() => _client.IsDone, FaultsLimitNs, mustCome: false);
-        Calm();
-        RunUntil(() => _client.IsDone && IsWhole && !IsChanging, EndLimitNs, mustCome: true);
-        LookAtEverything();
-        RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
-        CompareImages();
-        _world.Checker.Judge();
+        Finish();
     }
 
     private bool IsWhole => _writer?.Machine.Volume is { Stage: VolumeStage.Serving } volume &&
@@ -163,6 +170,11 @@ internal sealed partial class ClusterHistory
     // An epoch from the metadata of the cluster, which may have forgotten that it gave it out.
     private void Want(long delay)
     {
+        if (_isScripted && !_isCalm)
+        {
+            return; // Only who is told to.
+        }
+
         int wish = ++_wanted;
         _world.Clock.After(delay, () =>
         {

@@ -51,7 +51,7 @@ internal sealed class ClusterWorld
 
     public VolumeId Volume { get; } = new(7);
 
-    public int MaxHotGrains { get; }
+    public int MaxHotGrains { get; init; }
 
     public long TickNs { get; }
 

@@ -86,11 +86,11 @@ internal sealed class HostClient : IBlockCompletion
     }
 
     /// <summary>Asks for something of its own: the last look at everything.</summary>
-    public void Submit(BlockOperation operation, int block, int count)
+    public void Submit(BlockOperation operation, int block, int count, bool isDurable = false)
     {
         bool hasBytes = operation is BlockOperation.Read or BlockOperation.Write;
         IoBuffer buffer = hasBytes ? _world.Memory.Rent(count * _world.Options.BlockBytes) : default;
-        Submit(new HostWish(operation, IsDurable: false, block, count, PauseNs: 0), buffer);
+        Submit(new HostWish(operation, isDurable, block, count, PauseNs: 0), buffer);
     }
 
     /// <inheritdoc/>

@@ -58,6 +58,9 @@ internal sealed class SimulatedImage : INodeWatcher
         init => _pages.AtomicBytes = value;
     }
 
+    /// <summary>What survives a loss of power of what was not synced; null: chance decides.</summary>
+    public Survival? Survives { get; set; }
+
     /// <summary>Size in bytes.</summary>
     public long SizeBytes { get; private set; }
 
@@ -168,7 +171,7 @@ internal sealed class SimulatedImage : INodeWatcher
 
         _underWay.Clear();
         _waitForLock.Clear();
-        _pages.LosePower((Survival)_random.Below(4), _random);
+        _pages.LosePower(Survives ?? (Survival)_random.Below(4), _random);
     }
 
     private void Begin(ImageOperation operation)

@@ -1,0 +1,184 @@
+using Ublk.Replication.State;
+using Ublk.Tests.Simulation.Judge;
+using Ublk.Tests.Simulation.World;
+using Ublk.Wire.Blocks;
+
+namespace Ublk.Tests.Simulation.Cluster;
+
+/// <content>
+/// Histories that are told step by step: the schedule of one rule, with the same world, watchers and judge as
+/// any other. Nothing happens by chance but small differences in time.
+/// </content>
+internal sealed partial class ClusterHistory
+{
+    private const long StepLimitNs = 120 * LatencyModel.Second;
+
+    /// <summary>Plays a schedule, then lets everything come to its end, and judges.</summary>
+    /// <param name="options">The world; without faults of its own.</param>
+    /// <param name="pools">Memory.</param>
+    /// <param name="script">The schedule.</param>
+    /// <exception cref="HistoryException">A promise was broken, or a step did not come to its end.</exception>
+    public static void Play(SimulationOptions options, WorldPools pools, Action<ClusterHistory> script)
+    {
+        pools.Reset();
+        var world = new ClusterWorld(options, pools) { MaxHotGrains = 4096 };
+        try
+        {
+            var history = new ClusterHistory(world) { _isScripted = true };
+            foreach (ReplicaHost host in history._hosts)
+            {
+                host.Open();
+                host.Image.Survives = Survival.Nothing;
+            }
+
+            history.Control();
+            script(history);
+            history.Finish();
+        }
+        catch (Exception failure)
+        {
+            throw new HistoryException($"{failure.Message}\n{world.Story()}", failure);
+        }
+    }
+
+    /// <summary>The replica in a place.</summary>
+    public ReplicaHost this[int place] => _hosts[place];
+
+    /// <summary>What serves the volume now; null for nothing.</summary>
+    public VolumeMachine? Volume => _writer?.Machine.Volume;
+
+    /// <summary>Lets time pass.</summary>
+    /// <param name="milliseconds">How much.</param>
+    public void Pass(int milliseconds) =>
+        RunUntil(() => false, milliseconds * LatencyModel.Millisecond, mustCome: false);
+
+    /// <summary>Lets time pass until something is so.</summary>
+    /// <param name="isSo">What.</param>
+    public void Until(Func<bool> isSo) => RunUntil(isSo, StepLimitNs, mustCome: true);
+
+    /// <summary>A node asks for the volume, in a new epoch.</summary>
+    /// <param name="node">Which.</param>
+    public void Attach(int node) => StartWriter(node, ++_epoch);
+
+    /// <summary>A node gets the volume, in a new epoch.</summary>
+    /// <param name="node">Which.</param>
+    public void Serve(int node)
+    {
+        Attach(node);
+        Until(() => _writer?.Node == _nodes[node]);
+    }
+
+    /// <summary>The host writes a block; the answer is not waited for.</summary>
+    /// <param name="block">Which.</param>
+    /// <param name="isDurable">A FUA write.</param>
+    public void Write(int block, bool isDurable = false) =>
+        _client.Submit(BlockOperation.Write, block, 1, isDurable);
+
+    /// <summary>The host writes a block, and has its answer.</summary>
+    /// <param name="block">Which.</param>
+    public void WriteDone(int block)
+    {
+        Write(block);
+        Done();
+    }
+
+    /// <summary>The host reads a block; the answer is not waited for.</summary>
+    /// <param name="block">Which.</param>
+    public void Read(int block) => _client.Submit(BlockOperation.Read, block, 1);
+
+    /// <summary>The host reads a block, and has its answer.</summary>
+    /// <param name="block">Which.</param>
+    public void ReadDone(int block)
+    {
+        Read(block);
+        Done();
+    }
+
+    /// <summary>The host flushes, and has its answer.</summary>
+    public void FlushDone()
+    {
+        _client.Submit(BlockOperation.Flush, 0, 0);
+        Done();
+    }
+
+    /// <summary>The host has all its answers.</summary>
+    public void Done() => Until(() => _client.OpenCount == 0);
+
+    /// <summary>Requests without an answer.</summary>
+    public int OpenCount => _client.OpenCount;
+
+    /// <summary>A node hears nobody, and nobody it.</summary>
+    /// <param name="node">Which.</param>
+    public void CutOff(int node)
+    {
+        for (int other = 0; other < _nodes.Length; other++)
+        {
+            CutBetween(node, other);
+        }
+    }
+
+    /// <summary>A node hears nobody, and the volume has gone on without it.</summary>
+    /// <param name="node">Which.</param>
+    public void LeaveOut(int node)
+    {
+        CutOff(node);
+        Until(() => !Volume!.Replicas.Connected.Has(_hostOn[node]!.Place));
+    }
+
+    /// <summary>Two nodes do not hear each other.</summary>
+    public void CutBetween(int one, int other)
+    {
+        _world.Network.Cut(one, other);
+        _world.Network.Cut(other, one);
+    }
+
+    /// <summary>A node hears everybody again.</summary>
+    /// <param name="node">Which.</param>
+    public void Heal(int node) => Join(node);
+
+    /// <summary>The process of a node is killed.</summary>
+    public void Kill(int node) => Stop(node, losesPower: false);
+
+    /// <summary>A node loses power: nothing of its replica survives that was not synced.</summary>
+    public void LosePower(int node) => Stop(node, losesPower: true);
+
+    /// <summary>A node comes back.</summary>
+    public void Restart(int node)
+    {
+        Start(node);
+        Until(() => _hostOn[node] is null or { Machine: not null });
+    }
+
+    /// <summary>A node does nothing.</summary>
+    public void Freeze(int node) => _nodes[node].Freeze();
+
+    /// <summary>A node goes on.</summary>
+    public void Thaw(int node) => _nodes[node].Thaw();
+
+    /// <summary>An operation of the disk of a replica takes so long from now on.</summary>
+    public void SlowDisk(int place, int milliseconds) => _hosts[place].Image.Latency =
+        new LatencyModel(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond);
+
+    /// <summary>A sync of the disk of a replica takes so long from now on.</summary>
+    public void SlowSync(int place, int milliseconds) => _hosts[place].Image.SyncLatency =
+        new LatencyModel(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond);
+
+    /// <summary>A message from one node to another takes so long from now on.</summary>
+    public void SlowWay(int from, int to, int milliseconds) => _world.Network.SetLatency(
+        from, to, new LatencyModel(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond));
+
+    /// <summary>The session between two nodes is reset.</summary>
+    public void Reset(int one, int other) => _world.Network.ResetBetween(one, other);
+
+    /// <summary>Whether the node with the volume is one.</summary>
+    public bool IsServedBy(int node) => _writer?.Node == _nodes[node];
+
+    /// <summary>Fails the schedule unless something is so.</summary>
+    public static void Expect(bool isSo, string what)
+    {
+        if (!isSo)
+        {
+            throw new HistoryException($"expected: {what}");
+        }
+    }
+}
