@@ -16,13 +16,10 @@ internal sealed class MistakeSearch : IDisposable
     // What no history has shown yet: looked for only where it is named.
     private static readonly Mistake[] s_unseen =
     [
-        Mistake.FormerAnswersCount, Mistake.LeaseNotChecked, Mistake.AppliedTwice,
-        Mistake.ClaimBeforeDrained, Mistake.AppliedClaimedAfterPowerLoss,
-        Mistake.VoidForgotten, Mistake.NoGap,
-        Mistake.HigherNumberWins, Mistake.OutOfOrderNotLaidOver, Mistake.UncertainWithoutMissing,
-        Mistake.ReconciledNotStamped, Mistake.JoinWithoutIntents, Mistake.MissingFromApplied,
-        Mistake.JoinWithoutOperations, Mistake.PieceOverUnderWay,
-        Mistake.SourceNotFarEnough, Mistake.PeerReadTooEarly,
+        Mistake.FormerAnswersCount, Mistake.AppliedTwice, Mistake.AppliedClaimedAfterPowerLoss,
+        Mistake.VoidForgotten, Mistake.NoGap, Mistake.HigherNumberWins, Mistake.OutOfOrderNotLaidOver,
+        Mistake.JoinWithoutIntents, Mistake.MissingFromApplied, Mistake.FormerVoidsCount,
+        Mistake.ViewNotDurable, Mistake.JointLeftUnsettled,
     ];
 
     private readonly WorldPools _pools = new();

@@ -42,4 +42,8 @@ internal struct ReplicaOperation
 
     /// <summary>The bytes of a write.</summary>
     public IoBuffer Payload;
+
+    /// <summary>Whether the image has it, or the ring because it failed.</summary>
+    public readonly bool IsWithImage =>
+        Stage is OperationStage.None or OperationStage.Issued or OperationStage.Breaking;
 }

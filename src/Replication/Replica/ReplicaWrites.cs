@@ -127,8 +127,7 @@ internal sealed class ReplicaWrites
         return null;
     }
 
-    /// <summary>Operations from a position on are held until <see cref="GoOn"/>.</summary>
-    /// <param name="position">The sequence before the first of them; nothing is under way.</param>
+    /// <summary>Operations behind a position are held until <see cref="GoOn"/>.</summary>
     public void Hold(ulong position)
     {
         Holds = true;
@@ -141,6 +140,14 @@ internal sealed class ReplicaWrites
     public void GoOn()
     {
         Holds = false;
+        foreach (ref ReplicaOperation operation in _operations.AsSpan())
+        {
+            if (operation.Stage == OperationStage.Held)
+            {
+                Stamp(operation); // The start has stamped regions with its position.
+            }
+        }
+
         OnViewDurable();
     }
 
@@ -184,7 +191,7 @@ internal sealed class ReplicaWrites
         }
     }
 
-    /// <summary>There may be room for intents again.</summary>
+    /// <summary>There may be room in the ring.</summary>
     public void Retry()
     {
         if (_held > 0)
@@ -275,7 +282,7 @@ internal sealed class ReplicaWrites
         // All first, then each: what waits behind a dropped one must not be issued in its place.
         foreach (ref ReplicaOperation operation in _operations.AsSpan())
         {
-            operation.Stage = IsWithImage(operation) ? operation.Stage : OperationStage.Dropped;
+            operation.Stage = operation.IsWithImage ? operation.Stage : OperationStage.Dropped;
         }
 
         for (int slot = 0; slot < _operations.Length; slot++)
@@ -290,9 +297,6 @@ internal sealed class ReplicaWrites
             }
         }
     }
-
-    private static bool IsWithImage(in ReplicaOperation operation) => operation.Stage is
-        OperationStage.None or OperationStage.Issued or OperationStage.Breaking;
 
     /// <summary>Something that touched the image is done: operations that waited for it go on.</summary>
     /// <param name="slot">Its slot in the order.</param>
@@ -369,13 +373,13 @@ internal sealed class ReplicaWrites
         operation.Stage = OperationStage.Issued;
         IssuedCount++;
         ulong io = ReplicaContext.Name(ReplicaIo.Operation, (ulong)slot);
+        bool keepsSpace = (operation.Flags & MutationFlags.NoUnmap) != MutationFlags.None;
         if (operation.Operation == Mutation.Write)
         {
             _context.Effects.WriteImage(io, operation.OffsetBytes, operation.Payload);
         }
         else
         {
-            bool keepsSpace = (operation.Flags & MutationFlags.NoUnmap) != MutationFlags.None;
             _context.Effects.ZeroImage(io, operation.OffsetBytes, operation.LengthBytes, keepsSpace);
         }
     }

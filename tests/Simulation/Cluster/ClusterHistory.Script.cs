@@ -17,7 +17,7 @@ internal sealed partial class ClusterHistory
     /// <param name="options">The world; without faults of its own.</param>
     /// <param name="pools">Memory.</param>
     /// <param name="script">The schedule.</param>
-    /// <exception cref="HistoryException">A promise was broken, or a step did not come to its end.</exception>
+    /// <exception cref="HistoryException">A promise was broken, or a step has no end.</exception>
     public static void Play(SimulationOptions options, WorldPools pools, Action<ClusterHistory> script)
     {
         pools.Reset();
@@ -156,16 +156,12 @@ internal sealed partial class ClusterHistory
     public void Thaw(int node) => _nodes[node].Thaw();
 
     /// <summary>An operation of the disk of a replica takes so long from now on.</summary>
-    public void SlowDisk(int place, int milliseconds) => _hosts[place].Image.Latency =
-        new LatencyModel(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond);
+    public void SlowDisk(int place, int milliseconds) =>
+        _hosts[place].Image.Latency = Exactly(milliseconds);
 
     /// <summary>A sync of the disk of a replica takes so long from now on.</summary>
-    public void SlowSync(int place, int milliseconds) => _hosts[place].Image.SyncLatency =
-        new LatencyModel(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond);
-
-    /// <summary>A message from one node to another takes so long from now on.</summary>
-    public void SlowWay(int from, int to, int milliseconds) => _world.Network.SetLatency(
-        from, to, new LatencyModel(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond));
+    public void SlowSync(int place, int milliseconds) =>
+        _hosts[place].Image.SyncLatency = Exactly(milliseconds);
 
     /// <summary>The session between two nodes is reset.</summary>
     public void Reset(int one, int other) => _world.Network.ResetBetween(one, other);
@@ -181,4 +177,7 @@ internal sealed partial class ClusterHistory
             throw new HistoryException($"expected: {what}");
         }
     }
+
+    private static LatencyModel Exactly(int milliseconds) =>
+        new(milliseconds * LatencyModel.Millisecond, milliseconds * LatencyModel.Millisecond);
 }
