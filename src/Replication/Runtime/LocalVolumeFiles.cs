@@ -1,5 +1,6 @@
 using Ublk.Replication.State;
 using Ublk.Replication.Store;
+using Ublk.Uring;
 using Ublk.Wire.Ids;
 
 namespace Ublk.Replication.Runtime;
@@ -39,7 +40,7 @@ public sealed class LocalVolumeFiles : IDisposable
     /// <summary>One of those that are open; all agree on volume, size and blocks.</summary>
     public ReplicaFiles Any { get; private set; } = null!;
 
-    /// <summary>The epoch to begin with: one above the highest promise.</summary>
+    /// <summary>The epoch to begin with: one above the highest promise, and above every history.</summary>
     public Epoch FirstEpoch { get; private set; }
 
     /// <summary>Number of the configuration; the newest that a replica knows.</summary>
@@ -149,6 +150,24 @@ public sealed class LocalVolumeFiles : IDisposable
 
     private static bool IsBlank(ReplicaFiles files) => files.Opened.State.History.Points.IsEmpty;
 
+    // With the kind of what is wrong where that is the same for all, so that it has its exit code.
+    private Exception TooFew(int open, Exception[] failures)
+    {
+        string text = $"{open} of {_files.Length} replicas can be opened, {Rule.PromiseQuorum} are needed: " +
+            string.Join("; ", Array.ConvertAll(failures, failure => failure.Message));
+        if (failures[0] is ReplicaStoreException store && Array.TrueForAll(
+            failures, failure => failure is ReplicaStoreException other && other.Error == store.Error))
+        {
+            return new ReplicaStoreException(store.Error, text);
+        }
+
+        // One that is in use may be free in a moment.
+        BlockImageException? image = (BlockImageException?)Array.Find(
+            failures, failure => failure is BlockImageException { Error: BlockImageError.Busy }) ??
+            failures[0] as BlockImageException;
+        return image is null ? new IOException(text) : new BlockImageException(image.Error, text);
+    }
+
     private void Judge(Exception?[] failures)
     {
         int open = 0, used = 0;
@@ -164,18 +183,14 @@ public sealed class LocalVolumeFiles : IDisposable
             open++;
             used += IsBlank(files) ? 0 : 1;
             MetadataState state = files.Opened.State;
-            highest = Math.Max(highest, state.Promise.Epoch);
+            highest = Math.Max(highest, Math.Max(state.Promise.Epoch, state.History.Last.Epoch));
             ConfigurationNumber = Math.Max(ConfigurationNumber, Math.Max(
                 state.Promise.Configuration, state.Configuration?.Number ?? 0));
         }
 
-        // What was found wrong with the only image is told as it is, with its exit code.
         if (open < Rule.PromiseQuorum)
         {
-            Exception first = Array.Find(failures, failure => failure is not null)!;
-            throw _files.Length == 1 || _files.Length - open == 1 ? first : new IOException(
-                $"{open} of {_files.Length} replicas can be opened, {Rule.PromiseQuorum} are needed: " +
-                string.Join("; ", Array.FindAll(_problems, problem => problem is not null)));
+            throw TooFew(open, Array.FindAll(failures, failure => failure is not null)!);
         }
 
         for (int place = 0; place < _files.Length; place++)
