@@ -154,8 +154,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
         _isDisposed = true;
         _payloads.ReturnAll();
-        _metadata.Dispose();
         _image.Dispose();
+        _metadata.Dispose();
         _files.CloseLive();
         _record.Dispose();
     }
