@@ -43,7 +43,7 @@ public sealed class PayloadAccount(PayloadPool pool)
             for (; _counts[page] > 0; _counts[page]--)
             {
                 Count--;
-                pool.Return(page);
+                pool.ReturnPage(page);
             }
         }
     }

@@ -129,7 +129,7 @@ public sealed class PayloadPool : IDisposable
     /// Gives a block back; when no other holder is left, those who wait may have it.
     /// </summary>
     /// <param name="buffer">As rented; giving it back once more than it has holders is an error.</param>
-    public void Return(in IoBuffer buffer) => Return(RentedPageOf(buffer));
+    public void Return(in IoBuffer buffer) => ReturnPage(RentedPageOf(buffer));
 
     /// <summary>Blocks of the smallest size in the arena.</summary>
     internal int PageCount => _order.Length;
@@ -143,7 +143,7 @@ public sealed class PayloadPool : IDisposable
     }
 
     /// <summary>Gives a block back, by its first page.</summary>
-    internal void Return(int page)
+    internal void ReturnPage(int page)
     {
         if (_shares[page] > 0)
         {

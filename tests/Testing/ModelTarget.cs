@@ -107,7 +107,8 @@ public sealed class ModelTarget : IBlockTarget
 
         if (!IsManual)
         {
-            bool isRefused = NeedsMemory && request.Operation == BlockOperation.Read && !request.Buffer.IsMemory;
+            bool isRefused = NeedsMemory && request.Operation == BlockOperation.Read &&
+                !request.Buffer.IsMemory;
             End(operation, isRefused ? BlockStatus.NeedsMemory : Status);
             return;
         }

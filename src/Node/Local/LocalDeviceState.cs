@@ -30,7 +30,7 @@ internal sealed record LocalOptions
     /// <summary>Absolute paths of the images of a mirror, one a replica.</summary>
     public IReadOnlyList<string> Images { get; init; } = [];
 
-    /// <summary>Replicas of a mirror that must have a write before it is acknowledged; 0: a majority.</summary>
+    /// <summary>Replicas of a mirror that must have a write before it is answered; 0: a majority.</summary>
     public int WriteQuorum { get; init; }
 
     /// <summary>Wanted number; −1 for any.</summary>
@@ -156,11 +156,12 @@ internal sealed class RunDirectory
     public void WriteReplicas(int deviceId, List<ReplicaLine> replicas)
     {
         string path = ReplicasPath(deviceId);
-        File.WriteAllText($"{path}.new", JsonSerializer.Serialize(replicas, LocalJson.Default.ListReplicaLine));
+        string json = JsonSerializer.Serialize(replicas, LocalJson.Default.ListReplicaLine);
+        File.WriteAllText($"{path}.new", json);
         File.Move($"{path}.new", path, overwrite: true);
     }
 
-    /// <summary>How far the replicas of a mirror are, as its server said last; null for other devices.</summary>
+    /// <summary>How far the replicas of a mirror are, as its server said last; else null.</summary>
     public List<ReplicaLine>? ReadReplicas(int deviceId)
     {
         try

@@ -44,7 +44,8 @@ internal sealed class LocalMirror
     /// <exception cref="IOException">Too few replicas can be opened, or they do not fit.</exception>
     /// <exception cref="CommandException">The volume could not be had in time.</exception>
     public static async Task<LocalMirror> StartAsync(
-        LocalOptions options, Loop loop, RunDirectory run, int requests, TimeSpan lockLimit, TimeProvider time)
+        LocalOptions options, Loop loop, RunDirectory run, int requests, TimeSpan lockLimit,
+        TimeProvider time)
     {
         ulong nonce = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(8)) >> 1;
         var wanted = new LocalVolumeOptions

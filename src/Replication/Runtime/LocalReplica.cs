@@ -24,7 +24,7 @@ public enum LocalReplicaStage : byte
 public sealed record LocalReplicaStatus(
     string Image, LocalReplicaStage Stage, int MissingRegions, string? Problem);
 
-/// <summary>The place of one replica in a volume of this process, whether its files are open or not.</summary>
+/// <summary>The place of one replica in a volume of this process, its files open or not.</summary>
 /// <param name="image">Path of its image.</param>
 /// <param name="link">The way between it and the writer.</param>
 internal sealed class LocalReplica(string image, LocalLink link)
@@ -51,6 +51,12 @@ internal sealed class LocalReplica(string image, LocalLink link)
 
     /// <summary>Whether its files are being opened by another thread.</summary>
     public bool IsOpening { get; set; }
+
+    /// <summary>
+    /// Whether it could not do what it was asked: its files are closed and opened anew, because what the open
+    /// ones answer may never be different.
+    /// </summary>
+    public bool MustReopen { get; set; }
 
     /// <summary>
     /// Whether it holds nothing while others do: it may come when the volume is served, and not before.
@@ -112,7 +118,7 @@ public sealed record LocalVolumeOptions
     /// <summary>Whether images go past the page cache.</summary>
     public DirectMode Direct { get; init; }
 
-    /// <summary>Where live pages lie: a directory on a memory filesystem, kept until the host restarts.</summary>
+    /// <summary>Where live pages lie: a directory of a memory filesystem.</summary>
     public required string LiveDirectory { get; init; }
 
     /// <summary>This life of this process.</summary>

@@ -11,6 +11,12 @@ namespace Ublk.Replication.Runtime;
 /// </summary>
 public sealed class LocalVolumeFiles : IDisposable
 {
+    /// <summary>
+    /// Above what is known where a replica is not: attempts that nobody else heard of may have made it
+    /// promise a few more, and when it comes back it must not know of a higher epoch than the one that is served.
+    /// </summary>
+    private const ulong EpochGap = 1000;
+
     private readonly ReplicaFiles?[] _files;
     private readonly string?[] _problems;
     private bool _isAnyUsed;
@@ -40,7 +46,7 @@ public sealed class LocalVolumeFiles : IDisposable
     /// <summary>One of those that are open; all agree on volume, size and blocks.</summary>
     public ReplicaFiles Any { get; private set; } = null!;
 
-    /// <summary>The epoch to begin with: one above the highest promise, and above every history.</summary>
+    /// <summary>The epoch to begin with: above every promise and every history.</summary>
     public Epoch FirstEpoch { get; private set; }
 
     /// <summary>Number of the configuration; the newest that a replica knows.</summary>
@@ -97,8 +103,8 @@ public sealed class LocalVolumeFiles : IDisposable
         if (found.Identity.Cluster != wanted.Identity.Cluster ||
             found.Identity.Volume != wanted.Identity.Volume)
         {
-            return $"{files.Path} is of volume {found.Identity.Volume} in cluster {found.Identity.Cluster}, " +
-                $"and {Any.Path} of volume {wanted.Identity.Volume} in cluster {wanted.Identity.Cluster}";
+            return $"{files.Path} is of volume {found.Identity.Volume} in cluster " +
+                $"{found.Identity.Cluster}, and {Any.Path} of volume {wanted.Identity.Volume} in cluster {wanted.Identity.Cluster}";
         }
 
         if (files.Opened.State.SizeBytes != Any.Opened.State.SizeBytes ||
@@ -211,6 +217,6 @@ public sealed class LocalVolumeFiles : IDisposable
                 string.Join("; ", Array.FindAll(_problems, problem => problem is not null)));
         }
 
-        FirstEpoch = new Epoch(highest + 1);
+        FirstEpoch = new Epoch(highest + (open < _files.Length ? EpochGap : 1));
     }
 }

@@ -38,7 +38,7 @@ internal sealed class MessageQueue(VolumeMemory memory)
 
     /// <summary>Takes the oldest message; it is valid until <see cref="Done"/>.</summary>
     /// <param name="payload">Its payload, the taker's from now on.</param>
-    /// <exception cref="InvalidOperationException">What was sent is no message: a bug of the sender.</exception>
+    /// <exception cref="InvalidOperationException">What was sent is no message: a bug.</exception>
     public MessageHead Take(out IoBuffer payload)
     {
         Frame frame = _frames.Dequeue();

@@ -99,6 +99,14 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     /// <summary>Whether the kernel and other threads have nothing of it.</summary>
     public bool IsQuiet => _image.InFlightCount == 0 && _metadataInFlight == 0 && _elsewhere == 0;
 
+    /// <summary>The machine in numbers, for who looks at a failure.</summary>
+    public string Describe() =>
+        $"A {Machine.Applied}, D {Machine.Durable}, C {Machine.Committed}, promise " +
+        $"{Machine.Promise.Epoch}, history {Machine.State.History.Last}, missing {Machine.State.Missing.Count}, intents " +
+        $"{Machine.State.Intents.Count}, {Machine.State.Condition}, idle {Machine.IsIdle}, dead " +
+        $"{Machine.IsDead}, failed {Machine.HasFailed}, stopped {IsStopped}, " +
+        $"{_image.InFlightCount} under way";
+
     /// <summary>A message for it, with payload that is its own from now on.</summary>
     /// <param name="session">The session.</param>
     /// <param name="head">The message.</param>

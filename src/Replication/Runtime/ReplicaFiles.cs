@@ -50,7 +50,7 @@ public sealed class ReplicaFiles : IDisposable
     /// <summary>Opens a replica; takes as long as its disk does.</summary>
     /// <param name="path">Path of the image.</param>
     /// <param name="direct">Whether to go past the page cache.</param>
-    /// <param name="liveDirectory">Where live pages lie: a memory filesystem; made if it is not there.</param>
+    /// <param name="liveDirectory">Where live pages lie: a memory filesystem; made if need be.</param>
     /// <exception cref="ReplicaStoreException">With what is wrong, where, and what mends it.</exception>
     /// <exception cref="BlockImageException">The image or its metadata file cannot be used.</exception>
     /// <exception cref="IOException">There is no room for the live page.</exception>

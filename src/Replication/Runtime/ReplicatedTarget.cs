@@ -5,8 +5,8 @@ using Ublk.Wire.Blocks;
 namespace Ublk.Replication.Runtime;
 
 /// <summary>
-/// A volume whose replicas all lie in this process, as a frontend sees it. Reads go straight from the image of
-/// one replica into the request's buffer, also where that is registered only; while that replica lacks the
+/// A volume whose replicas all lie in this process, as a frontend sees it. Reads go straight from the image
+/// of one replica into the request's buffer, also where that is registered only; while that replica lacks the
 /// range, another one answers, through memory. Writes come from blocks of the loop's payload pool and stay
 /// there until every replica that follows has them. On the loop's thread, except where said.
 /// </summary>
@@ -71,6 +71,9 @@ public sealed class ReplicatedTarget : IBlockTarget
 
     /// <summary>How far each replica is.</summary>
     public IReadOnlyList<LocalReplicaStatus> Status() => _driver.Status();
+
+    /// <summary>Writer and replicas in numbers, for who looks at a failure.</summary>
+    public string Describe() => _driver.Describe();
 
     /// <summary>Takes a replica out of the volume: its files are closed, and stay so.</summary>
     /// <param name="place">Its place, from 0.</param>

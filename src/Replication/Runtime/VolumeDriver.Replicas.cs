@@ -33,6 +33,23 @@ internal sealed partial class VolumeDriver
         return status;
     }
 
+    /// <summary>Writer and replicas in numbers, for who looks at a failure.</summary>
+    public string Describe()
+    {
+        VolumeMachine? volume = _primary.Volume;
+        string text = $"epoch {_epoch}, {_primary.Stage}, counting {volume?.Replicas.Counting}, in stream " +
+            $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
+            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}";
+        for (int place = 0; place < _replicas.Length; place++)
+        {
+            text += _replicas[place].Driver is { } driver
+                ? $"\n{place}: {driver.Describe()}, session {_replicas[place].Link.Session}"
+                : $"\n{place}: closed, opening {_replicas[place].IsOpening}";
+        }
+
+        return text;
+    }
+
     /// <summary>Takes a replica out: its files are closed, and stay so until they are wanted again.</summary>
     /// <param name="place">Its place.</param>
     /// <returns>Ends when they are closed; that takes as long as its disk does.</returns>
@@ -105,6 +122,11 @@ internal sealed partial class VolumeDriver
         _primary.OnTick(now);
         if (now >= _nextAttemptAt && !_isStopping)
         {
+            foreach (LocalReplica replica in _replicas)
+            {
+                replica.Link.End(byReplica: false);
+            }
+
             _epoch = new Epoch(Math.Max(_epoch.Value, _primary.HigherEpoch.Value) + 1);
             Begin();
         }
@@ -135,9 +157,11 @@ internal sealed partial class VolumeDriver
         if (replica.IsOpen)
         {
             replica.Driver!.Machine.OnTick(now);
-            if (replica.Driver.IsLost)
+            if (replica.Driver.IsLost || replica.MustReopen)
             {
-                Lose(place, hasFailed: true, "its disk failed");
+                string problem = replica.Driver.IsLost || replica.Problem is null
+                    ? "bringing data to its disk failed" : replica.Problem;
+                Lose(place, hasFailed: true, problem);
             }
         }
         else if (replica.Driver is null && !replica.IsOpening && !replica.IsHeld &&
@@ -268,6 +292,7 @@ internal sealed partial class VolumeDriver
         _members[place] = new ReplicaMember(identity.Replica, identity.Incarnation);
         try
         {
+            replica.MustReopen = false;
             replica.Driver = new ReplicaDriver(files, new ReplicaOptions
             {
                 Volume = identity.Volume,

@@ -176,6 +176,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
     void IPrimaryEffects.Close(int replica, CloseReason reason, string text)
     {
         _replicas[replica].Problem = text;
+        _replicas[replica].MustReopen |= reason == CloseReason.Failed;
         _replicas[replica].Link.End(byReplica: false);
     }
 
@@ -296,8 +297,8 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
 
     // A block of the pool may be up to twice as long as its payload, and 4 KiB for 512 bytes: with a quarter
     // of the pool for the window, and no more operations than pages in another quarter, at least half of the
-    // pool is left for what waits to get in. So the window is full before the pool is, and whoever holds it up
-    // alone leaves the stream.
+    // pool is left for what waits to get in. So the window is full before the pool is, and whoever holds it
+    // up alone leaves the stream.
     private static VolumeOptions WindowOf(long poolBytes)
     {
         const int MaxOperations = 4096;

@@ -167,8 +167,18 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
     public void UntilStage(int place, LocalReplicaStage stage) =>
         Loop.Until(() => Target.Status()[place].Stage == stage);
 
-    public void UntilInSync() => Loop.Until(
-        () => Target.Status().All(replica => replica.Stage == LocalReplicaStage.InSync));
+    public void UntilInSync()
+    {
+        try
+        {
+            Loop.Until(
+                () => Target.Status().All(replica => replica.Stage == LocalReplicaStage.InSync));
+        }
+        catch (Xunit.Sdk.XunitException)
+        {
+            Assert.Fail($"{Target.Stage}: {string.Join("; ", Target.Status())}\n{Target.Describe()}");
+        }
+    }
 
     public void Close(int place)
     {

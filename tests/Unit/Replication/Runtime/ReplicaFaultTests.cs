@@ -1,4 +1,5 @@
-using Ublk.Replication.Runtime;
+using Ublk.Tests.Unit.Uring;
+using Ublk.Uring;
 using Ublk.Uring.Native;
 using Ublk.Wire.Blocks;
 using Xunit;
@@ -79,7 +80,7 @@ public sealed class ReplicaFaultTests
         volume.Close(0);
         volume.Target.Submit(new BlockRequest(
             BlockOperation.Read, BlockRequestFlags.None, 0, 8192,
-            Ublk.Uring.IoBuffer.Registered(3, 8192), 1_000_000), volume);
+            IoBuffer.Registered(3, 8192), 1_000_000), volume);
         Assert.Equal(BlockStatus.NeedsMemory, volume.Await(1_000_000));
         volume.Check(0, 8192);
     }

@@ -31,7 +31,7 @@ public sealed class ReplicatedTargetAllocationTests
         Run();
         Assert.Equal(0, Allocation.Steady(Run));
         Assert.Equal(0, host.FailureCount);
-        Assert.True(host.EndedCount >= 9 * Rounds);
+        Assert.True(host.EndedCount >= 3 * 2 * Rounds);
     }
 
     private sealed class Host(LocalVolume volume) : IBlockCompletion
