@@ -13,7 +13,7 @@ public sealed class LocalVolumeFiles : IDisposable
 {
     /// <summary>
     /// Above what is known where a replica is not: attempts that nobody else heard of may have made it
-    /// promise a few more, and when it comes back it must not know of a higher epoch than the one that is served.
+    /// promise a few more, and when it comes back it must not know of a higher epoch than the one served.
     /// </summary>
     private const ulong EpochGap = 1000;
 
@@ -47,7 +47,7 @@ public sealed class LocalVolumeFiles : IDisposable
     public ReplicaFiles Any { get; private set; } = null!;
 
     /// <summary>The epoch to begin with: above every promise and every history.</summary>
-    public Epoch FirstEpoch { get; private set; }
+    public Epoch FirstEpoch { get; internal set; }
 
     /// <summary>Number of the configuration; the newest that a replica knows.</summary>
     public ulong ConfigurationNumber { get; private set; } = 1;
@@ -104,7 +104,8 @@ public sealed class LocalVolumeFiles : IDisposable
             found.Identity.Volume != wanted.Identity.Volume)
         {
             return $"{files.Path} is of volume {found.Identity.Volume} in cluster " +
-                $"{found.Identity.Cluster}, and {Any.Path} of volume {wanted.Identity.Volume} in cluster {wanted.Identity.Cluster}";
+                $"{found.Identity.Cluster}, and {Any.Path} of volume {wanted.Identity.Volume} in " +
+                $"cluster {wanted.Identity.Cluster}";
         }
 
         if (files.Opened.State.SizeBytes != Any.Opened.State.SizeBytes ||

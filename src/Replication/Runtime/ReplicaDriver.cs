@@ -64,7 +64,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         _link = link;
         _home = home;
         _payloads = new PayloadHolder(memory);
-        _metadata = new BlockFile<RecordEnding>(files.Metadata, loop, maxOperations: 1);
+        _metadata = new BlockFile<RecordEnding>(
+            files.Metadata, loop, maxOperations: 1, isInTable: false);
         try
         {
             _image = new ReplicaImage(files.Image, loop, this);
@@ -86,9 +87,6 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     /// <summary>Its files.</summary>
     public ReplicaFiles Files => _files;
 
-    /// <summary>Payload blocks that it holds.</summary>
-    public int HeldPayloads => _payloads.Count;
-
     /// <summary>Whether it is being closed: its machine hears of nothing any more.</summary>
     public bool IsStopped { get; private set; }
 
@@ -102,10 +100,11 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     /// <summary>The machine in numbers, for who looks at a failure.</summary>
     public string Describe() =>
         $"A {Machine.Applied}, D {Machine.Durable}, C {Machine.Committed}, promise " +
-        $"{Machine.Promise.Epoch}, history {Machine.State.History.Last}, missing {Machine.State.Missing.Count}, intents " +
-        $"{Machine.State.Intents.Count}, {Machine.State.Condition}, idle {Machine.IsIdle}, dead " +
-        $"{Machine.IsDead}, failed {Machine.HasFailed}, stopped {IsStopped}, " +
-        $"{_image.InFlightCount} under way";
+        $"{Machine.Promise.Epoch}, history {Machine.State.History.Last}, missing " +
+        $"{Machine.State.Missing.Count}, intents {Machine.State.Intents.Count}, " +
+        $"{Machine.State.Condition}, idle {Machine.IsIdle}, dead {Machine.IsDead}, failed " +
+        $"{Machine.HasFailed}, stopped {IsStopped}, {_image.InFlightCount} under way, " +
+        $"{_payloads.Count} payload blocks";
 
     /// <summary>A message for it, with payload that is its own from now on.</summary>
     /// <param name="session">The session.</param>

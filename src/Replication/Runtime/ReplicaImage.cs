@@ -66,7 +66,7 @@ internal sealed class ReplicaImage : IDisposable
     {
         _owner = owner;
         _canPunch = image.CanPunchHole;
-        _file = new BlockFile<Ending>(image, loop, MaxInFlight);
+        _file = new BlockFile<Ending>(image, loop, MaxInFlight, isInTable: false);
     }
 
     /// <summary>Operations with the kernel.</summary>

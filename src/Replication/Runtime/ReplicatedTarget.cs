@@ -47,9 +47,6 @@ public sealed class ReplicatedTarget : IBlockTarget
     /// <summary>The epoch it writes in, or tries to.</summary>
     public ulong Epoch => _driver.Epoch.Value;
 
-    /// <summary>Payload blocks that writer and replicas hold.</summary>
-    public int HeldPayloads => _driver.HeldPayloads;
-
     /// <summary>Puts opened replicas on a loop, and begins to ask them for the volume.</summary>
     /// <param name="files">The replicas; owned from now on, also when this throws.</param>
     /// <param name="loop">The loop; the caller is its thread.</param>
@@ -57,9 +54,17 @@ public sealed class ReplicatedTarget : IBlockTarget
     /// <exception cref="LoopFullException">The loop has no room.</exception>
     public static ReplicatedTarget Create(LocalVolumeFiles files, Loop loop, PayloadPool pool)
     {
-        BlockLimits limits = LimitsOf(files);
-        long sizeBytes = files.Any.Opened.State.SizeBytes;
-        return new ReplicatedTarget(new VolumeDriver(files, loop, pool), loop, limits, sizeBytes);
+        try
+        {
+            BlockLimits limits = LimitsOf(files);
+            long sizeBytes = files.Any.Opened.State.SizeBytes;
+            return new ReplicatedTarget(new VolumeDriver(files, loop, pool), loop, limits, sizeBytes);
+        }
+        catch
+        {
+            files.Dispose();
+            throw;
+        }
     }
 
     /// <inheritdoc/>

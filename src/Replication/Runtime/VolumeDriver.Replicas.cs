@@ -39,7 +39,8 @@ internal sealed partial class VolumeDriver
         VolumeMachine? volume = _primary.Volume;
         string text = $"epoch {_epoch}, {_primary.Stage}, counting {volume?.Replicas.Counting}, in stream " +
             $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
-            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}";
+            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, " +
+            $"{_payloads.Count} payload blocks";
         for (int place = 0; place < _replicas.Length; place++)
         {
             text += _replicas[place].Driver is { } driver
@@ -120,7 +121,9 @@ internal sealed partial class VolumeDriver
         BeginEvent();
         long now = Now;
         _primary.OnTick(now);
-        if (now >= _nextAttemptAt && !_isStopping)
+        // A session may tell of a higher promise before anything was asked: then nothing will be.
+        bool isOutbid = _primary.Volume is null && _primary.HigherEpoch > _epoch;
+        if ((now >= _nextAttemptAt || isOutbid) && !_isStopping)
         {
             foreach (LocalReplica replica in _replicas)
             {

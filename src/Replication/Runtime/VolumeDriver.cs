@@ -88,21 +88,6 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
     /// <summary>The epoch of the writer, or of its last attempt.</summary>
     public Epoch Epoch => _epoch;
 
-    /// <summary>Payload blocks that the writer and the replicas hold.</summary>
-    public int HeldPayloads
-    {
-        get
-        {
-            int count = _payloads.Count;
-            foreach (LocalReplica replica in _replicas)
-            {
-                count += replica.Driver?.HeldPayloads ?? 0;
-            }
-
-            return count;
-        }
-    }
-
     private long Now => _loop.NowNs;
 
     /// <summary>

@@ -75,9 +75,11 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
         });
 
     /// <summary>Opens the replicas and waits until the volume is served.</summary>
-    public LocalVolume Start()
+    public LocalVolume Start(Action<LocalVolumeFiles>? prepare = null)
     {
-        Target = ReplicatedTarget.Create(LocalVolumeFiles.Open(Options), Loop, Pool);
+        LocalVolumeFiles files = LocalVolumeFiles.Open(Options);
+        prepare?.Invoke(files);
+        Target = ReplicatedTarget.Create(files, Loop, Pool);
         Loop.Until(() => Target.Served.IsCompleted);
         Assert.Equal(PrimaryStage.Serving, Target.Stage);
         return this;

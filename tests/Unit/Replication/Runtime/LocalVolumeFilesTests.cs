@@ -87,8 +87,12 @@ public sealed class LocalVolumeFilesTests
             Assert.Equal(LivePageTrust.Trusted, replica.Opened.Trust);
         }
 
+        // After a restart of the host the link leads nowhere.
         files.Replicas[0]!.DistrustLive();
         string gone = new FileInfo(ReplicaFormat.LivePath(volume.Images[0])).LinkTarget!;
         Assert.False(File.Exists(gone));
+        BootEntry boot = files.Replicas[0]!.Boot;
+        Assert.Equal(LivePageTrust.Absent, ReplicaStore.Inspect(volume.Images[0], boot).Trust);
+        Assert.Equal(LivePageTrust.Trusted, ReplicaStore.Inspect(volume.Images[1], boot).Trust);
     }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using Ublk.Replication.Store;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
 using Ublk.Uring.Native;
@@ -7,8 +9,8 @@ using Xunit;
 namespace Ublk.Tests.Unit.Replication.Runtime;
 
 /// <summary>
-/// Disks that fail under a volume: what stands in the ring's table for a file is exchanged for one that
-/// refuses what is asked of it, as the kernel would for a disk that is gone.
+/// Disks that fail under a volume: behind the descriptor of a file another one is put that refuses what is
+/// asked of it, as the kernel would for a disk that is gone.
 /// </summary>
 public sealed class ReplicaFaultTests
 {
@@ -119,9 +121,8 @@ public sealed class ReplicaFaultTests
         volume.AssertIdentical();
     }
 
-    // Files stand in the ring's table in the order of joining, the metadata of each replica before its image,
-    // and one that is opened again gets its places again. An empty file that was opened for reading refuses
-    // every write and has nothing to read.
+    // The descriptor of the replica's file becomes one of another file. An empty file that was opened for
+    // reading refuses every write and has nothing to read.
     private static void Break(LocalVolume volume, int place, bool isMetadata, string with = "")
     {
         string path = with == "" ? Path.Combine(volume.LiveDirectory, "nothing") : with;
@@ -130,8 +131,20 @@ public sealed class ReplicaFaultTests
             File.WriteAllBytes(path, []);
         }
 
+        string image = volume.Images[place];
+        int number = NumberOf(isMetadata ? ReplicaFormat.MetadataPath(image) : image);
         FileAccess access = with == "" ? FileAccess.Read : FileAccess.ReadWrite;
         using FileHandle other = FileHandle.Open(path, access);
-        Assert.Equal(0, volume.Loop.Ring.UpdateFile(2 * place + (isMetadata ? 0 : 1), other.Fd));
+        Assert.Equal(number, Exchange(other.Fd, number));
     }
+
+    private static int NumberOf(string path)
+    {
+        string link = Assert.Single(
+            Directory.EnumerateFiles("/proc/self/fd"), link => new FileInfo(link).LinkTarget == path);
+        return int.Parse(Path.GetFileName(link), System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    [DllImport("libc", EntryPoint = "dup2")]
+    private static extern int Exchange(int from, int to);
 }

@@ -1,6 +1,7 @@
 using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
 using Ublk.Wire.Blocks;
+using Ublk.Wire.Ids;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Runtime;
@@ -111,6 +112,22 @@ public sealed class ReplicatedTargetTests
         volume.Format(0, ImageContent.Replacement);
         volume.Format(1, ImageContent.Replacement);
         volume.Start();
+        volume.CheckAll();
+        volume.UntilInSync();
+        volume.Stop();
+        volume.AssertIdentical();
+    }
+
+    [Fact]
+    public void AnEpochThatIsTooLowIsFollowedByAHigherOne()
+    {
+        using var volume = new LocalVolume();
+        var random = new Random(9);
+        volume.Start(files => files.FirstEpoch = new Epoch(40));
+        volume.Work(random, 20);
+        volume.Stop();
+        volume.Start(files => files.FirstEpoch = new Epoch(7));
+        Assert.Equal(41ul, volume.Target.Epoch);
         volume.CheckAll();
         volume.UntilInSync();
         volume.Stop();
