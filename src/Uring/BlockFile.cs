@@ -36,8 +36,8 @@ public sealed class BlockFile<TCompletion> : IRingCompletion, IDisposable
     /// <param name="maxOperations">Operations in flight at once; reserved on the loop.</param>
     /// <param name="isInTable">
     /// Whether the loop's table names it, which saves a look-up per operation. Kernels before 6.13 let a file
-    /// that has left the table go only when everything older that uses the table has ended, waiting commands of
-    /// a device among it: so not for a file that must be closed, and unlocked, while the loop goes on.
+    /// that has left the table go only when everything older that uses the table has ended, the waiting
+    /// commands of a device among it: so not for a file that must be closed while the loop goes on.
     /// </param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
     public BlockFile(BlockImage image, Loop loop, int maxOperations, bool isInTable = true)
