@@ -45,7 +45,7 @@ internal static class Program
         .FirstOrDefault(text => text.Length > 1 && text[0] == '-' && !char.IsAsciiDigit(text[1]));
 
     private static bool Serves(string[] arguments) =>
-        arguments is ["local", "attach" or "recover", ..] && !arguments.Contains("--background");
+        arguments is ["local", "attach" or "mirror" or "recover", ..] && !arguments.Contains("--background");
 
     // The mark is per thread and inherited, and the runtime has threads of its own by now. So this
     // thread takes the mark and starts the program over; the new runtime's threads all inherit it.

@@ -34,9 +34,14 @@ public sealed class BlockFile<TCompletion> : IRingCompletion, IDisposable
     /// <param name="image">The image; owned from now on, but not when this throws.</param>
     /// <param name="loop">The loop; the caller is its thread.</param>
     /// <param name="maxOperations">Operations in flight at once; reserved on the loop.</param>
+    /// <param name="isInTable">
+    /// Whether the loop's table names it, which saves a look-up per operation. Kernels before 6.13 let a file
+    /// that has left the table go only when everything older that uses the table has ended, the waiting
+    /// commands of a device among it: so not for a file that must be closed while the loop goes on.
+    /// </param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
-    public BlockFile(BlockImage image, Loop loop, int maxOperations)
-        : this(image.File, image.DirectAlignBytes, loop, maxOperations)
+    public BlockFile(BlockImage image, Loop loop, int maxOperations, bool isInTable = true)
+        : this(image.File, image.DirectAlignBytes, loop, maxOperations, isInTable)
     {
     }
 
@@ -46,17 +51,17 @@ public sealed class BlockFile<TCompletion> : IRingCompletion, IDisposable
     /// <param name="maxOperations">Operations in flight at once; reserved on the loop.</param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
     public BlockFile(FileHandle file, Loop loop, int maxOperations)
-        : this(file, alignBytes: 1, loop, maxOperations)
+        : this(file, alignBytes: 1, loop, maxOperations, isInTable: true)
     {
     }
 
-    private BlockFile(FileHandle file, int alignBytes, Loop loop, int maxOperations)
+    private BlockFile(FileHandle file, int alignBytes, Loop loop, int maxOperations, bool isInTable)
     {
         loop.Reserve(maxOperations);
         _file = file;
         _alignBytes = alignBytes;
         _loop = loop;
-        _ringFile = loop.Files.Register(file);
+        _ringFile = isInTable ? loop.Files.Register(file) : RingFile.Of(file);
         _transfers = new SlotTable<Transfer>(maxOperations, "image operations");
     }
 

@@ -73,6 +73,9 @@ public sealed class Loop : IDisposable
     /// <summary>Ticks of the loop's clock now.</summary>
     public long Timestamp => _time.GetTimestamp();
 
+    /// <summary>The loop's clock now, in nanoseconds.</summary>
+    public long NowNs => (long)((Int128)Timestamp * 1_000_000_000 / _time.TimestampFrequency);
+
     /// <summary>Sets aside places for operations; each user of the loop does so when it joins.</summary>
     /// <param name="operations">How many it may have in flight at once.</param>
     /// <exception cref="LoopFullException">When the loop has not as many left.</exception>

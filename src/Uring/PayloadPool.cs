@@ -13,7 +13,8 @@ public interface IPayloadWaiter
 /// <summary>
 /// Memory for payload: one locked, registered arena, cut into blocks of 4 KiB to 1 MiB by the buddy
 /// method, so that any mix of sizes is served from contiguous memory without an allocation. Who gets
-/// none waits in line and is called in turn; nobody overtakes. Owned by the loop's thread.
+/// none waits in line and is called in turn; nobody overtakes. A block may have several holders, each of
+/// which returns it once. Owned by the loop's thread.
 /// </summary>
 public sealed class PayloadPool : IDisposable
 {
@@ -34,6 +35,7 @@ public sealed class PayloadPool : IDisposable
     private readonly int[] _previous;
     private readonly sbyte[] _order;
     private readonly bool[] _isFree;
+    private readonly ushort[] _shares;
     private readonly int[] _heads = new int[MaxOrder + 1];
     private readonly Queue<IPayloadWaiter> _waiters = new(64);
     private bool _isNotifying;
@@ -56,6 +58,7 @@ public sealed class PayloadPool : IDisposable
         _previous = new int[pages];
         _order = new sbyte[pages];
         _isFree = new bool[pages];
+        _shares = new ushort[pages];
         Array.Fill(_order, (sbyte)None);
         Array.Fill(_heads, None);
         for (int unit = units - 1; unit >= 0; unit--)
@@ -110,17 +113,45 @@ public sealed class PayloadPool : IDisposable
         return true;
     }
 
-    /// <summary>Gives a block back and lets those who wait have it.</summary>
-    /// <param name="buffer">As rented; giving it back twice is an error.</param>
-    public void Return(in IoBuffer buffer)
+    /// <summary>
+    /// One more holder of a block: it is free again when every holder has returned it. Meanwhile nobody
+    /// changes its bytes.
+    /// </summary>
+    /// <param name="buffer">A rented block, from its beginning.</param>
+    public void Share(in IoBuffer buffer) => _shares[RentedPageOf(buffer)]++;
+
+    /// <summary>Whether a buffer lies in this pool.</summary>
+    /// <param name="buffer">Any buffer.</param>
+    public unsafe bool Owns(in IoBuffer buffer) =>
+        buffer.IsMemory && buffer.Address - (ulong)_arena.Pointer < (ulong)CapacityBytes;
+
+    /// <summary>
+    /// Gives a block back; when no other holder is left, those who wait may have it.
+    /// </summary>
+    /// <param name="buffer">As rented; giving it back once more than it has holders is an error.</param>
+    public void Return(in IoBuffer buffer) => ReturnPage(RentedPageOf(buffer));
+
+    /// <summary>Blocks of the smallest size in the arena.</summary>
+    internal int PageCount => _order.Length;
+
+    /// <summary>First page of a rented block.</summary>
+    internal int RentedPageOf(in IoBuffer buffer)
     {
         int page = PageOf(buffer);
-        int order = _order[page];
-        if (order == None || _isFree[page])
+        return _order[page] != None && !_isFree[page]
+            ? page : throw new InvalidOperationException("payload block returned twice");
+    }
+
+    /// <summary>Gives a block back, by its first page.</summary>
+    internal void ReturnPage(int page)
+    {
+        if (_shares[page] > 0)
         {
-            throw new InvalidOperationException("payload block returned twice");
+            _shares[page]--;
+            return;
         }
 
+        int order = _order[page];
         FreeBytes += (long)MinBlockBytes << order;
         _order[page] = None;
         while (order < MaxOrder)

@@ -47,6 +47,10 @@ public sealed class ModelTarget : IBlockTarget
     /// <summary>Outcome of requests that complete at once.</summary>
     public BlockStatus Status { get; set; }
 
+    /// <summary>Whether reads have to come through memory: those with registered buffers only are refused.
+    /// </summary>
+    public bool NeedsMemory { get; set; }
+
     /// <summary>Requests that wait.</summary>
     public int InFlightCount => _pending.Count;
 
@@ -103,7 +107,9 @@ public sealed class ModelTarget : IBlockTarget
 
         if (!IsManual)
         {
-            End(operation, Status);
+            bool isRefused = NeedsMemory && request.Operation == BlockOperation.Read &&
+                !request.Buffer.IsMemory;
+            End(operation, isRefused ? BlockStatus.NeedsMemory : Status);
             return;
         }
 

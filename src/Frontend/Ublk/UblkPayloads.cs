@@ -88,6 +88,17 @@ internal sealed class UblkPayloads : IPayloadWaiter
             return;
         }
 
+        RouteThroughMemory(slot);
+    }
+
+    /// <summary>
+    /// The target cannot reach the registered pages of a read: it is asked again, with memory.
+    /// </summary>
+    /// <param name="slot">The request; it has no memory yet.</param>
+    public void RouteThroughMemory(int slot)
+    {
+        ref UblkRequest request = ref _requests[slot];
+        bool isRead = request.Operation == BlockOperation.Read;
         _counters[isRead ? UblkCounter.ReadsThroughMemory : UblkCounter.WritesFromCopy]++;
         if (TryRentMemory(ref request))
         {

@@ -124,6 +124,12 @@ public sealed class UblkQueue : IUblkCommandSink, IBlockCompletion, IUblkPayload
             return;
         }
 
+        if (status == BlockStatus.NeedsMemory && !request.HasMemory)
+        {
+            _payloads.RouteThroughMemory(slot);
+            return;
+        }
+
         Finish(slot, status == BlockStatus.Ok && !_payloads.TryDeliver(slot)
             ? BlockStatus.IoError : status);
     }

@@ -13,11 +13,7 @@ internal sealed class AttachOptions
         Arity = ArgumentArity.ZeroOrMore,
     };
 
-    private readonly Option<LocalTargetKind> _target = new("--target")
-    {
-        Description = "What is served: the image, memory of this process, or nothing (reads zeros)",
-        DefaultValueFactory = _ => LocalTargetKind.Image,
-    };
+    private readonly Option<LocalTargetKind> _target = TargetOption();
 
     private readonly Option<long> _size = SizeOption("--size", "Size of a memory or null target");
 
@@ -164,7 +160,7 @@ internal sealed class AttachOptions
         });
     }
 
-    private static void Range<T>(Option<T> option, Func<T?, bool> isValid, string range) =>
+    internal static void Range<T>(Option<T> option, Func<T?, bool> isValid, string range) =>
         option.Validators.Add(result =>
         {
             if (TryGet(result.GetValueOrDefault<T>, out T? value) && !isValid(value))
@@ -173,8 +169,26 @@ internal sealed class AttachOptions
             }
         });
 
+    private static Option<LocalTargetKind> TargetOption()
+    {
+        var option = new Option<LocalTargetKind>("--target")
+        {
+            Description = "What is served: the image, memory of this process, or nothing (reads zeros)",
+            DefaultValueFactory = _ => LocalTargetKind.Image,
+        };
+        option.Validators.Add(result =>
+        {
+            if (TryGet(result.GetValueOrDefault<LocalTargetKind>, out LocalTargetKind target) &&
+                target == LocalTargetKind.Mirror)
+            {
+                result.AddError("a mirror is served by 'qublk local mirror'");
+            }
+        });
+        return option;
+    }
+
     // Asking for a value that could not be read throws; the parser reports that one by itself.
-    private static bool TryGet<T>(Func<T?> read, out T? value)
+    internal static bool TryGet<T>(Func<T?> read, out T? value)
     {
         try
         {
@@ -188,7 +202,7 @@ internal sealed class AttachOptions
         }
     }
 
-    private static Option<string> OnOff(string name, string description)
+    internal static Option<string> OnOff(string name, string description)
     {
         var option = new Option<string>(name)
         {
@@ -199,7 +213,7 @@ internal sealed class AttachOptions
         return option;
     }
 
-    private static Option<long> SizeOption(string name, string description) => new(name)
+    internal static Option<long> SizeOption(string name, string description) => new(name)
     {
         Description = description,
         CustomParser = Sizes.Parse,

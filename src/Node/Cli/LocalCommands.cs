@@ -22,8 +22,9 @@ internal static class LocalCommands
     /// <summary>The command group.</summary>
     public static Command Build()
     {
-        var local = new Command("local", "Single raw images of this host as block devices");
+        var local = new Command("local", "Images of this host as block devices: single ones, or mirrors");
         local.Subcommands.Add(Attach());
+        local.Subcommands.Add(Mirror());
         local.Subcommands.Add(List());
         local.Subcommands.Add(Show());
         local.Subcommands.Add(Resize());
@@ -61,6 +62,33 @@ internal static class LocalCommands
                 local, mayTakeOver ? operations.OrphanOf(local.Image) : null))];
             return await new LocalForeground(output, driver, run, s_time)
                 .RunAsync(orders).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    private static Command Mirror()
+    {
+        var options = new MirrorOptions();
+        var command = new Command("mirror",
+            "Serve a volume over several replicas of this host as /dev/ublkbN until Ctrl-C or detach; " +
+            "each is made by 'qublk replica format' with the same cluster and volume, and a number of its " +
+            "own. The volume goes on while a quorum of them is there, and one that comes back is brought " +
+            "up to date");
+        options.AddTo(command);
+        command.Options.Add(s_background);
+        command.Run(async (parse, output) =>
+        {
+            LocalOptions wanted = options.Read(parse);
+            var run = new RunDirectory();
+            if (parse.GetValue(s_background))
+            {
+                return await LocalBackground.StartAsync(
+                    output, run, WithoutBackground(), s_time).ConfigureAwait(false);
+            }
+
+            using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            return await new LocalForeground(output, driver, run, s_time)
+                .RunAsync([new LocalOrder(wanted, RecoverId: null)]).ConfigureAwait(false);
         });
         return command;
     }

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Spectre.Console;
+using Ublk.Node.Local;
 
 namespace Ublk.Node.Cli;
 
@@ -25,6 +26,8 @@ internal sealed record DeviceReport
     public required string DataPath { get; init; }
     public string? Target { get; init; }
     public string? Image { get; init; }
+    /// <summary>The replicas of a mirror; null for other targets.</summary>
+    public IReadOnlyList<ReplicaLine>? Replicas { get; init; }
     public required IReadOnlyList<string> Flags { get; init; }
     public bool HasVolatileCache { get; init; }
     public bool IsReadOnly { get; init; }
@@ -121,7 +124,7 @@ internal sealed class Output(bool isJson)
         table.AddColumns("ID", "DEVICE", "STATE", "SIZE", "PID", "SERVES");
         foreach (DeviceReport device in devices)
         {
-            string serves = device.Image ?? device.Target ?? (device.IsOurs ? "unknown" : "not ours");
+            string serves = Served(device) ?? (device.IsOurs ? "unknown" : "not ours");
             table.AddRow(
                 device.Id.ToString(), device.Path, device.State, Sizes.Format(device.SizeBytes),
                 device.Pid?.ToString() ?? "-", Markup.Escape(serves));
@@ -143,10 +146,14 @@ internal sealed class Output(bool isJson)
 
         foreach (DeviceReport device in devices)
         {
-            Say($"{device.Path} serves {device.Image ?? device.Target} " +
+            Say($"{device.Path} serves {Served(device)} " +
                 $"({Sizes.Format(device.SizeBytes)}, {device.DataPath}); {remark}");
         }
     }
+
+    private static string? Served(DeviceReport device) => device.Replicas is { } replicas
+        ? $"mirror of {string.Join(", ", replicas.Select(replica => replica.Image))}"
+        : device.Image ?? device.Target;
 
     public void Device(DeviceReport device)
     {
@@ -159,7 +166,7 @@ internal sealed class Output(bool isJson)
         static void Row(string name, string value) => Console.Out.WriteLine($"{name,-22} {value}");
         Row("device", device.Path);
         Row("state", device.State);
-        Row("serves", device.Image ?? device.Target ?? "-");
+        Row("serves", Served(device) ?? "-");
         Row("size", $"{Sizes.Format(device.SizeBytes)} ({device.SizeBytes} bytes)");
         Row("block", $"{device.BlockBytes} bytes");
         Row("queues", $"{device.Queues} of depth {device.Depth}");
@@ -168,6 +175,13 @@ internal sealed class Output(bool isJson)
         Row("cache", device.HasVolatileCache ? "volatile, flush and FUA" : "none");
         Row("access", device.IsReadOnly ? "read-only" : "read and write");
         Row("flags", string.Join(' ', device.Flags));
+        foreach (ReplicaLine replica in device.Replicas ?? [])
+        {
+            Row("replica", $"{replica.Image}: {replica.Stage}" +
+                (replica.MissingRegions > 0 ? $", {replica.MissingRegions} regions missing" : "") +
+                (replica.Problem is null ? "" : $" ({replica.Problem})"));
+        }
+
         if (device.Counters is { } counters)
         {
             foreach ((string name, long value) in counters)

@@ -15,6 +15,8 @@ internal enum LocalTargetKind
     Memory,
     /// <summary>Nothing: reads zeros.</summary>
     Null,
+    /// <summary>A replicated volume, all replicas of which lie on this host.</summary>
+    Mirror,
 }
 
 /// <summary>How a local device is served; kept beside it so that another process can take it over.</summary>
@@ -24,6 +26,12 @@ internal sealed record LocalOptions
     public string Image { get; init; } = "";
 
     public LocalTargetKind Target { get; init; }
+
+    /// <summary>Absolute paths of the images of a mirror, one a replica.</summary>
+    public IReadOnlyList<string> Images { get; init; } = [];
+
+    /// <summary>Replicas of a mirror that must have a write before it is answered; 0: a majority.</summary>
+    public int WriteQuorum { get; init; }
 
     /// <summary>Wanted number; −1 for any.</summary>
     public int DeviceId { get; init; } = -1;
@@ -69,9 +77,17 @@ internal sealed record LocalDeviceState
     public required LocalOptions Options { get; init; }
 }
 
+/// <summary>One replica of a mirror, as its server sees it.</summary>
+/// <param name="Image">Path of its image.</param>
+/// <param name="Stage">closed, behind, resyncing, or in sync.</param>
+/// <param name="MissingRegions">Regions of 1 MiB that it misses.</param>
+/// <param name="Problem">Why it is not in sync; null when it is, or nothing is known.</param>
+internal sealed record ReplicaLine(string Image, string Stage, int MissingRegions, string? Problem);
+
 [JsonSourceGenerationOptions(WriteIndented = true,
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(LocalDeviceState))]
+[JsonSerializable(typeof(List<ReplicaLine>))]
 internal sealed partial class LocalJson : JsonSerializerContext;
 
 /// <summary>
@@ -86,7 +102,11 @@ internal sealed class RunDirectory
     {
         string root = Environment.GetEnvironmentVariable("QUBLK_RUN_DIR") ?? "/run/qublk";
         _path = Path.Combine(root, "local");
+        LiveDirectory = Path.Combine(root, "live");
     }
+
+    /// <summary>Where the live pages of replicas lie.</summary>
+    public string LiveDirectory { get; }
 
     public string CounterPath(int deviceId) => Path.Combine(_path, $"{deviceId}.counters");
 
@@ -132,6 +152,29 @@ internal sealed class RunDirectory
         }
     }
 
+    /// <summary>Writes how far the replicas of a mirror are.</summary>
+    public void WriteReplicas(int deviceId, List<ReplicaLine> replicas)
+    {
+        string path = ReplicasPath(deviceId);
+        string json = JsonSerializer.Serialize(replicas, LocalJson.Default.ListReplicaLine);
+        File.WriteAllText($"{path}.new", json);
+        File.Move($"{path}.new", path, overwrite: true);
+    }
+
+    /// <summary>How far the replicas of a mirror are, as its server said last; else null.</summary>
+    public List<ReplicaLine>? ReadReplicas(int deviceId)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(
+                File.ReadAllText(ReplicasPath(deviceId)), LocalJson.Default.ListReplicaLine);
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>All readable states.</summary>
     public List<LocalDeviceState> ReadAll()
     {
@@ -157,7 +200,10 @@ internal sealed class RunDirectory
     {
         File.Delete(StatePath(deviceId));
         File.Delete(CounterPath(deviceId));
+        File.Delete(ReplicasPath(deviceId));
     }
+
+    private string ReplicasPath(int deviceId) => Path.Combine(_path, $"{deviceId}.replicas");
 
     private string StatePath(int deviceId) => Path.Combine(_path, $"{deviceId}.json");
 }

@@ -44,7 +44,9 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         string path = Path.GetFullPath(text);
         foreach (LocalDeviceState state in run.ReadAll())
         {
-            if (state.Options.Image == path && driver.GetInfo(state.DeviceId, out _) == 0)
+            bool isIts = state.Options.Image == path ||
+                state.Options.Images.Contains(path, StringComparer.Ordinal);
+            if (isIts && driver.GetInfo(state.DeviceId, out _) == 0)
             {
                 return state.DeviceId;
             }
@@ -133,6 +135,12 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         if (image is not null)
         {
             LocalOptions known = TryRead(deviceId)?.Options ?? new LocalOptions();
+            if (known.Target == LocalTargetKind.Mirror)
+            {
+                throw new CommandException(ExitCode.Usage,
+                    $"device {deviceId} served a mirror of {string.Join(", ", known.Images)}, not an image");
+            }
+
             return known with { Image = Path.GetFullPath(image), Target = LocalTargetKind.Image };
         }
 
@@ -219,6 +227,7 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
                 ? "auto-buffers" : "user-copy",
             Target = options?.Target.ToString(),
             Image = options?.Target == LocalTargetKind.Image ? options.Image : null,
+            Replicas = options?.Target == LocalTargetKind.Mirror ? Replicas(id, options) : null,
             Flags = info.Flags.ToString().Split(", "),
             HasVolatileCache =
                 (parameters.Attributes & UblkParameters.AttributeVolatileCache) != 0,
@@ -226,6 +235,10 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
             Counters = withCounters && isOurs ? Counters(id) : null,
         };
     }
+
+    private List<ReplicaLine> Replicas(int deviceId, LocalOptions options) =>
+        run.ReadReplicas(deviceId) ??
+        [.. options.Images.Select(image => new ReplicaLine(image, "unknown", 0, null))];
 
     private Dictionary<string, long>? Counters(int deviceId)
     {

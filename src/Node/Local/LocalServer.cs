@@ -55,7 +55,7 @@ internal sealed class LocalServer : IAsyncDisposable
         {
             Loop loop = thread.Loop;
             PayloadPool pool = await loop.InvokeAsync(
-                () => new PayloadPool(options.PoolBytes, loop.Buffers)).ConfigureAwait(false);
+                () => new PayloadPool(SharedBytes(options), loop.Buffers)).ConfigureAwait(false);
             return new LocalServer(driver, run, time, thread, pool);
         }
         catch
@@ -74,21 +74,29 @@ internal sealed class LocalServer : IAsyncDisposable
         Loop loop = _thread.Loop;
         int requests = shape.RequiredTargetRequests;
         UblkCounters counters = UblkCounters.Create(_run.PendingCounterPath());
+        LocalMirror? mirror = null;
         IBlockTarget? target = null;
         try
         {
+            if (options.Target == LocalTargetKind.Mirror)
+            {
+                mirror = await LocalMirror.StartAsync(
+                    options, loop, _run, requests, LockLimit(recoverId is not null), _time)
+                    .ConfigureAwait(false);
+            }
+
             BlockImage? image = options.Target == LocalTargetKind.Image
-                ? await OpenImageAsync(options, isTakeOver: recoverId is not null)
-                    .ConfigureAwait(false)
+                ? await OpenImageAsync(options, LockLimit(recoverId is not null)).ConfigureAwait(false)
                 : null;
-            target = await loop.InvokeAsync(() => CreateTarget(options, image, loop, requests))
-                .ConfigureAwait(false);
+            target = mirror?.Target ?? await loop.InvokeAsync(
+                () => CreateTarget(options, image, loop, requests)).ConfigureAwait(false);
+            PayloadPool pool = mirror?.Pool ?? _pool;
             UblkDevice device = recoverId is { } known
                 ? await UblkDevice.RecoverAsync(
-                    _driver, known, loop, target, _pool, shape, counters, _time).ConfigureAwait(false)
+                    _driver, known, loop, target, pool, shape, counters, _time).ConfigureAwait(false)
                 : await UblkDevice.CreateAsync(
-                    _driver, loop, target, _pool, shape, counters, _time).ConfigureAwait(false);
-            var local = new LocalDevice(device, target, counters);
+                    _driver, loop, target, pool, shape, counters, _time).ConfigureAwait(false);
+            var local = new LocalDevice(device, target, counters, mirror);
             _devices.Add(local);
             File.Move(_run.PendingCounterPath(), _run.CounterPath(device.Id), overwrite: true);
             _run.Write(new LocalDeviceState
@@ -97,11 +105,20 @@ internal sealed class LocalServer : IAsyncDisposable
                 Pid = Environment.ProcessId,
                 Options = options with { DeviceId = device.Id, SizeBytes = target.SizeBytes },
             });
+            if (mirror is not null)
+            {
+                await mirror.ReportAsync(device.Id).ConfigureAwait(false);
+            }
+
             return local;
         }
         catch
         {
-            if (target is not null)
+            if (mirror is not null)
+            {
+                await mirror.StopAsync().ConfigureAwait(false);
+            }
+            else if (target is not null)
             {
                 await DisposeOnLoopAsync(target).ConfigureAwait(false);
             }
@@ -117,8 +134,16 @@ internal sealed class LocalServer : IAsyncDisposable
     public async Task ForgetAsync(LocalDevice local)
     {
         _devices.Remove(local);
+        if (local.Mirror is { } mirror)
+        {
+            await mirror.StopAsync().ConfigureAwait(false);
+        }
+        else
+        {
+            await DisposeOnLoopAsync(local.Target).ConfigureAwait(false);
+        }
+
         _run.Remove(local.Device.Id);
-        await DisposeOnLoopAsync(local.Target).ConfigureAwait(false);
         local.Counters.Dispose();
     }
 
@@ -128,6 +153,10 @@ internal sealed class LocalServer : IAsyncDisposable
         await DisposeOnLoopAsync(_pool).ConfigureAwait(false);
         await _thread.StopAsync().ConfigureAwait(false);
     }
+
+    // A mirror has memory of its own, because its window may fill all of it.
+    private static long SharedBytes(LocalOptions options) =>
+        options.Target == LocalTargetKind.Mirror ? PayloadPool.MaxBlockBytes : options.PoolBytes;
 
     private Task<bool> DisposeOnLoopAsync(IDisposable resource) => _thread.Loop.InvokeAsync(() =>
     {
@@ -164,9 +193,10 @@ internal sealed class LocalServer : IAsyncDisposable
 
     // The lock of a server that was killed stays until the kernel has finished its requests; who takes
     // over waits for that. Others get a moment only, for one that is just going.
-    private async Task<BlockImage> OpenImageAsync(LocalOptions options, bool isTakeOver)
+    private static TimeSpan LockLimit(bool isTakeOver) => isTakeOver ? s_takeOverLimit : s_leavingLimit;
+
+    private async Task<BlockImage> OpenImageAsync(LocalOptions options, TimeSpan limit)
     {
-        TimeSpan limit = isTakeOver ? s_takeOverLimit : s_leavingLimit;
         BlockImage? image = await Polling.AskAsync(
             () => TryOpenImage(options), static image => image is null, limit, _time)
             .ConfigureAwait(false);
@@ -215,4 +245,6 @@ internal sealed class LocalServer : IAsyncDisposable
 /// <param name="Device">The device.</param>
 /// <param name="Target">Where its requests go.</param>
 /// <param name="Counters">What it counts.</param>
-internal sealed record LocalDevice(UblkDevice Device, IBlockTarget Target, UblkCounters Counters);
+/// <param name="Mirror">The replicated volume behind it; null for other targets.</param>
+internal sealed record LocalDevice(
+    UblkDevice Device, IBlockTarget Target, UblkCounters Counters, LocalMirror? Mirror);

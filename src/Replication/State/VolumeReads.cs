@@ -139,7 +139,11 @@ internal sealed class VolumeReads
         bool isLocal = _local >= 0 && _replicas.Knowing.Has(_local) && !request.Tried.Has(_local) &&
             _effects.CanReadLocally(read.OffsetBytes, read.LengthBytes);
         int source = isLocal ? _local : _replicas.Counting.FirstOutside(request.Tried, _local);
-        if (source >= 0)
+        if (source >= 0 && !isLocal && !read.Buffer.IsMemory)
+        {
+            _requests.Answer(slot, BlockStatus.NeedsMemory); // What a peer answers lies in our memory first.
+        }
+        else if (source >= 0)
         {
             request.IsReading = true;
             _reading.Add(slot, 0, read.OffsetBytes, read.LengthBytes);

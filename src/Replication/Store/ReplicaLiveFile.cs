@@ -33,7 +33,7 @@ public sealed class ReplicaLiveFile : IDisposable
     public static ReplicaLiveFile? OpenExisting(string image)
     {
         string path = ReplicaFormat.LivePath(image);
-        if (!File.Exists(path) || new FileInfo(path).Length is var length &&
+        if (!File.Exists(path) || LengthOf(path) is var length &&
             (length < LivePageLayout.BytesOf(1) || length > LivePageLayout.BytesOf(MaxRegions)))
         {
             return null;
@@ -60,6 +60,14 @@ public sealed class ReplicaLiveFile : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _mapping.Dispose();
+
+    // The name may be a link, whose own length says nothing, and which may lead nowhere after a restart.
+    private static long LengthOf(string path)
+    {
+        var target = (FileInfo?)File.ResolveLinkTarget(path, returnFinalTarget: true);
+        FileInfo file = target ?? new FileInfo(path);
+        return file.Exists ? file.Length : 0;
+    }
 
     private static int MaxRegions => MetadataState.RegionsOf(StoreFormat.MaxVolumeBytes);
 

@@ -31,7 +31,9 @@ public enum BlockRequestFlags : byte
 
 /// <summary>
 /// One request to a volume. For reads and writes the buffer's length is the length; the buffer belongs to
-/// who asks and stays valid until the completion.
+/// who asks and stays valid until the completion. A write's buffer is a block of the loop's payload pool
+/// unless the target takes writes from registered buffers: a target that needs its bytes for longer shares
+/// the block (<see cref="PayloadPool.Share"/>), and who asks changes them no more once it was submitted.
 /// </summary>
 /// <param name="Operation">What to do.</param>
 /// <param name="Flags">How.</param>

@@ -21,6 +21,11 @@ public enum BlockStatus : byte
     TimedOut,
     /// <summary>The target is gone.</summary>
     Gone,
+    /// <summary>
+    /// Nothing was done: the bytes of this read have to come through memory of the process, and its buffer
+    /// is registered only. Who asked asks again with memory; never an outcome for the client.
+    /// </summary>
+    NeedsMemory,
 }
 
 /// <summary>The one place where outcomes meet the numbers of the kernel.</summary>

@@ -63,7 +63,10 @@ public sealed record BlockLimits
     /// <summary>Longest write-zeroes in bytes; 0 where not supported.</summary>
     public long MaxWriteZeroesBytes { get; init; }
 
-    /// <summary>Reads can go straight into a registered buffer of the loop, without our memory.</summary>
+    /// <summary>
+    /// Reads can go straight into a registered buffer of the loop, without our memory; one that cannot is
+    /// answered <see cref="BlockStatus.NeedsMemory"/>.
+    /// </summary>
     public bool ReadsIntoRegistered { get; init; }
 
     /// <summary>Writes can come straight from a registered buffer of the loop.</summary>

@@ -73,6 +73,21 @@ public sealed class UblkQueueTests
         bench.AssertEndsClean();
     }
 
+    [Fact]
+    public void AReadThatTheTargetCannotPutIntoTheRequestIsAskedAgainWithMemory()
+    {
+        using var bench = new QueueBench();
+        Assert.Equal(0, bench.Run(Write, 0, Block, 0, Filled(3)).Result);
+        bench.Target.NeedsMemory = true;
+        FakeBlockRequest read = bench.Run(Read);
+        Assert.True(read.IsDone);
+        Assert.Equal(Filled(3), read.Data);
+        Assert.Equal(1, bench.Count(UblkCounter.ReadsIntoRequest));
+        Assert.Equal(1, bench.Count(UblkCounter.ReadsThroughMemory));
+        Assert.Equal(0, bench.Count(UblkCounter.Errors));
+        bench.AssertEndsClean();
+    }
+
     [Theory]
     [InlineData(0u, BlockRequestFlags.None)]
     [InlineData(1u << 13, BlockRequestFlags.ForceUnitAccess)]

@@ -128,6 +128,46 @@ public sealed class PayloadPoolTests
     }
 
     [Fact]
+    public void ASharedBlockIsFreeWhenTheLastHolderHasReturnedIt()
+    {
+        using var pool = new PayloadPool(MiB, table: null);
+        Assert.True(pool.TryRent(8192, out IoBuffer buffer));
+        pool.Share(buffer);
+        pool.Share(buffer);
+        pool.Return(buffer);
+        pool.Return(buffer);
+        Assert.Equal(MiB - 8192, pool.FreeBytes);
+        pool.Return(buffer);
+        AssertWhole(pool);
+        Assert.Throws<InvalidOperationException>(() => pool.Return(buffer));
+        Assert.Throws<InvalidOperationException>(() => pool.Share(buffer));
+    }
+
+    [Fact]
+    public void AnAccountGivesBackWhatItsHolderStillHas()
+    {
+        using var pool = new PayloadPool(MiB, table: null);
+        using var other = new PayloadPool(MiB, table: null);
+        var account = new PayloadAccount(pool);
+        Assert.True(pool.TryRent(4096, out IoBuffer first));
+        Assert.True(pool.TryRent(MiB / 2, out IoBuffer second));
+        Assert.True(pool.Owns(first));
+        Assert.False(other.Owns(first));
+        account.Add(first);
+        pool.Share(second);
+        account.Add(second);
+        account.Add(second);
+        account.Remove(first);
+        Assert.Throws<InvalidOperationException>(() => account.Remove(first));
+        Assert.Equal(2, account.Count);
+        account.ReturnAll();
+        Assert.Equal(0, account.Count);
+        Assert.Equal(MiB - 4096, pool.FreeBytes);
+        pool.Return(first);
+        AssertWhole(pool);
+    }
+
+    [Fact]
     public void SecondReturnIsAnError()
     {
         using var pool = new PayloadPool(MiB, table: null);

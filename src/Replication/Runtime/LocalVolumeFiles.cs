@@ -1,0 +1,223 @@
+using Ublk.Replication.State;
+using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Wire.Ids;
+
+namespace Ublk.Replication.Runtime;
+
+/// <summary>
+/// The replicas of a local volume as they were found: those that could be opened are of one volume, and there
+/// are enough of them to serve it. Which epoch is next, and who may be asked for it, is known from them.
+/// </summary>
+public sealed class LocalVolumeFiles : IDisposable
+{
+    /// <summary>
+    /// Above what is known where a replica is not: attempts that nobody else heard of may have made it
+    /// promise a few more, and when it comes back it must not know of a higher epoch than the one served.
+    /// </summary>
+    private const ulong EpochGap = 1000;
+
+    private readonly ReplicaFiles?[] _files;
+    private readonly string?[] _problems;
+    private bool _isAnyUsed;
+
+    private LocalVolumeFiles(LocalVolumeOptions options)
+    {
+        Options = options;
+        int count = options.Images.Count;
+        Rule = options.WriteQuorum == 0
+            ? QuorumRule.Majority(count) : new QuorumRule(count, options.WriteQuorum);
+        _files = new ReplicaFiles?[count];
+        _problems = new string?[count];
+    }
+
+    /// <summary>Settings of the volume.</summary>
+    public LocalVolumeOptions Options { get; }
+
+    /// <summary>N and W.</summary>
+    public QuorumRule Rule { get; }
+
+    /// <summary>The opened replicas by their places; null where one could not be opened.</summary>
+    public IReadOnlyList<ReplicaFiles?> Replicas => _files;
+
+    /// <summary>Why a replica could not be opened, by places.</summary>
+    public IReadOnlyList<string?> Problems => _problems;
+
+    /// <summary>One of those that are open; all agree on volume, size and blocks.</summary>
+    public ReplicaFiles Any { get; private set; } = null!;
+
+    /// <summary>The epoch to begin with: above every promise and every history.</summary>
+    public Epoch FirstEpoch { get; internal set; }
+
+    /// <summary>Number of the configuration; the newest that a replica knows.</summary>
+    public ulong ConfigurationNumber { get; private set; } = 1;
+
+    /// <summary>
+    /// Too few replicas hold something: nothing is decided before every replica has said what it holds.
+    /// </summary>
+    public bool NeedsAll { get; private set; }
+
+    /// <summary>Whether a replica holds nothing while another one does.</summary>
+    /// <param name="place">Its place.</param>
+    public bool IsBlank(int place) => _files[place] is { } files && IsBlank(files) && _isAnyUsed;
+
+    /// <summary>Opens replicas, all at once; takes as long as the slowest disk.</summary>
+    /// <param name="options">Settings.</param>
+    /// <exception cref="ReplicaStoreException">They are not of one volume.</exception>
+    /// <exception cref="IOException">Too few could be opened; the message says why for each.</exception>
+    public static LocalVolumeFiles Open(LocalVolumeOptions options)
+    {
+        var found = new LocalVolumeFiles(options);
+        var failures = new Exception?[options.Images.Count];
+        Parallel.For(0, options.Images.Count, place =>
+        {
+            try
+            {
+                found._files[place] = ReplicaFiles.Open(
+                    options.Images[place], options.Direct, options.LiveDirectory);
+            }
+            catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+            {
+                failures[place] = failure;
+                found._problems[place] = failure.Message;
+            }
+        });
+        try
+        {
+            found.Judge(failures);
+            return found;
+        }
+        catch
+        {
+            found.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Why opened files are not those of a replica of this volume; null when they are.</summary>
+    /// <param name="files">The files.</param>
+    /// <param name="place">The place they are to take.</param>
+    public string? RefusalOf(ReplicaFiles files, int place)
+    {
+        Superblock found = files.Opened.Superblock, wanted = Any.Opened.Superblock;
+        if (found.Identity.Cluster != wanted.Identity.Cluster ||
+            found.Identity.Volume != wanted.Identity.Volume)
+        {
+            return $"{files.Path} is of volume {found.Identity.Volume} in cluster " +
+                $"{found.Identity.Cluster}, and {Any.Path} of volume {wanted.Identity.Volume} in " +
+                $"cluster {wanted.Identity.Cluster}";
+        }
+
+        if (files.Opened.State.SizeBytes != Any.Opened.State.SizeBytes ||
+            found.LogicalBlockBytes != wanted.LogicalBlockBytes)
+        {
+            return $"{files.Path} has {files.Opened.State.SizeBytes} bytes in blocks of " +
+                $"{found.LogicalBlockBytes}, and {Any.Path} {Any.Opened.State.SizeBytes} in blocks of " +
+                $"{wanted.LogicalBlockBytes}";
+        }
+
+        if (_files[place] is { } before && before.Identity.Replica != found.Identity.Replica)
+        {
+            return $"{files.Path} is replica {found.Identity.Replica} now, and was " +
+                $"replica {before.Identity.Replica}";
+        }
+
+        for (int other = 0; other < _files.Length; other++)
+        {
+            if (other != place && _files[other] is { } files2 &&
+                files2.Identity.Replica == found.Identity.Replica)
+            {
+                return $"{files.Path} and {files2.Path} are both replica {found.Identity.Replica}; " +
+                    "format one of them with a number of its own";
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>A replica was opened, or opened again.</summary>
+    /// <param name="files">Its files; not refused.</param>
+    /// <param name="place">Its place.</param>
+    /// <returns>Whether another format of it, or none, was known here.</returns>
+    internal bool Replace(ReplicaFiles files, int place)
+    {
+        bool isNew = _files[place]?.Identity.Incarnation != files.Identity.Incarnation;
+        _files[place] = files;
+        return isNew;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (ReplicaFiles? files in _files)
+        {
+            files?.Dispose();
+        }
+    }
+
+    private static bool IsBlank(ReplicaFiles files) => files.Opened.State.History.Points.IsEmpty;
+
+    // With the kind of what is wrong where that is the same for all, so that it has its exit code.
+    private Exception TooFew(int open, Exception[] failures)
+    {
+        string text = $"{open} of {_files.Length} replicas can be opened, {Rule.PromiseQuorum} are needed: " +
+            string.Join("; ", Array.ConvertAll(failures, failure => failure.Message));
+        if (failures[0] is ReplicaStoreException store && Array.TrueForAll(
+            failures, failure => failure is ReplicaStoreException other && other.Error == store.Error))
+        {
+            return new ReplicaStoreException(store.Error, text);
+        }
+
+        // One that is in use may be free in a moment.
+        BlockImageException? image = (BlockImageException?)Array.Find(
+            failures, failure => failure is BlockImageException { Error: BlockImageError.Busy }) ??
+            failures[0] as BlockImageException;
+        return image is null ? new IOException(text) : new BlockImageException(image.Error, text);
+    }
+
+    private void Judge(Exception?[] failures)
+    {
+        int open = 0, used = 0;
+        ulong highest = 0;
+        for (int place = _files.Length - 1; place >= 0; place--)
+        {
+            if (_files[place] is not { } files)
+            {
+                continue;
+            }
+
+            Any = files;
+            open++;
+            used += IsBlank(files) ? 0 : 1;
+            MetadataState state = files.Opened.State;
+            highest = Math.Max(highest, Math.Max(state.Promise.Epoch, state.History.Last.Epoch));
+            ConfigurationNumber = Math.Max(ConfigurationNumber, Math.Max(
+                state.Promise.Configuration, state.Configuration?.Number ?? 0));
+        }
+
+        if (open < Rule.PromiseQuorum)
+        {
+            throw TooFew(open, Array.FindAll(failures, failure => failure is not null)!);
+        }
+
+        for (int place = 0; place < _files.Length; place++)
+        {
+            if (_files[place] is { } files && RefusalOf(files, place) is { } refusal)
+            {
+                throw new ReplicaStoreException(ReplicaStoreError.WrongReplica, refusal);
+            }
+        }
+
+        _isAnyUsed = used > 0;
+        NeedsAll = _isAnyUsed && used < Rule.PromiseQuorum;
+        if (NeedsAll && open < _files.Length)
+        {
+            throw new ReplicaStoreException(ReplicaStoreError.Missing,
+                $"{open - used} of the {open} replicas that can be opened hold nothing yet, and what the " +
+                "others may hold is needed: " +
+                string.Join("; ", Array.FindAll(_problems, problem => problem is not null)));
+        }
+
+        FirstEpoch = new Epoch(highest + (open < _files.Length ? EpochGap : 1));
+    }
+}

@@ -1,0 +1,304 @@
+using Ublk.Replication.Replica;
+using Ublk.Replication.Store;
+using Ublk.Uring;
+using Ublk.Uring.Native;
+using Ublk.Wire.Messages;
+
+namespace Ublk.Replication.Runtime;
+
+/// <summary>Where replicas live: the loop's turn for a volume, and the writer of the same process.</summary>
+internal interface IReplicaHome
+{
+    /// <summary>An event begins.</summary>
+    void BeginEvent();
+
+    /// <summary>An event has been dealt with: what was sent meanwhile may be delivered.</summary>
+    void EndEvent();
+
+    /// <summary>A read of the host has ended.</summary>
+    /// <param name="driver">Where.</param>
+    /// <param name="read">The read.</param>
+    /// <param name="result">Bytes, or −errno.</param>
+    void OnHostReadEnded(ReplicaDriver driver, in ImageOperation read, int result);
+
+    /// <summary>A replica that was stopped has nothing with the kernel any more.</summary>
+    /// <param name="driver">Which.</param>
+    void OnReplicaQuiet(ReplicaDriver driver);
+}
+
+/// <summary>
+/// One life of a replica on the loop, from its opened files to their closing: carries out what its machine
+/// decides. Ring records are written with RWF_DSYNC, the image in place, syncs are fdatasync and never
+/// repeated. Used on the loop's thread.
+/// </summary>
+internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisposable
+{
+    private readonly ReplicaFiles _files;
+    private readonly Loop _loop;
+    private readonly VolumeMemory _memory;
+    private readonly LocalLink _link;
+    private readonly IReplicaHome _home;
+    private readonly PayloadHolder _payloads;
+    private readonly MemoryMapping _record = MemoryMapping.Allocate(MetadataRecord.Bytes);
+    private readonly BlockFile<RecordEnding> _metadata;
+    private readonly ReplicaImage _image;
+    private int _metadataInFlight;
+    private int _elsewhere;
+    private bool _isDisposed;
+
+    /// <summary>Opens a replica; its machine answers once it has recorded that.</summary>
+    /// <param name="files">Its files; owned from now on, but not when this throws.</param>
+    /// <param name="options">Settings.</param>
+    /// <param name="loop">The loop; the caller is its thread.</param>
+    /// <param name="memory">Memory for payload.</param>
+    /// <param name="link">The way to the writer.</param>
+    /// <param name="home">Hears of what happens.</param>
+    /// <exception cref="LoopFullException">The loop has no room.</exception>
+    public ReplicaDriver(
+        ReplicaFiles files, ReplicaOptions options, Loop loop, VolumeMemory memory, LocalLink link,
+        IReplicaHome home)
+    {
+        _files = files;
+        _loop = loop;
+        _memory = memory;
+        _link = link;
+        _home = home;
+        _payloads = new PayloadHolder(memory);
+        _metadata = new BlockFile<RecordEnding>(
+            files.Metadata, loop, maxOperations: 1, isInTable: false);
+        try
+        {
+            _image = new ReplicaImage(files.Image, loop, this);
+            Machine = new ReplicaMachine(
+                options, files.Opened, files.Live.Page, files.Boot,
+                _record.Slice(0, MetadataRecord.Bytes), this, loop.NowNs);
+        }
+        catch
+        {
+            _image?.Dispose();
+            _metadata.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The machine.</summary>
+    public ReplicaMachine Machine { get; }
+
+    /// <summary>Its files.</summary>
+    public ReplicaFiles Files => _files;
+
+    /// <summary>Whether it is being closed: its machine hears of nothing any more.</summary>
+    public bool IsStopped { get; private set; }
+
+    /// <summary>Whether it has failed, durably where that was possible: only opening it anew helps.</summary>
+    public bool IsLost => Machine.IsDead || (Machine.HasFailed &&
+        (Machine.State.Condition & ReplicaCondition.Failed) != ReplicaCondition.Sound);
+
+    /// <summary>Whether the kernel and other threads have nothing of it.</summary>
+    public bool IsQuiet => _image.InFlightCount == 0 && _metadataInFlight == 0 && _elsewhere == 0;
+
+    /// <summary>The machine in numbers, for who looks at a failure.</summary>
+    public string Describe() =>
+        $"A {Machine.Applied}, D {Machine.Durable}, C {Machine.Committed}, promise " +
+        $"{Machine.Promise.Epoch}, history {Machine.State.History.Last}, missing " +
+        $"{Machine.State.Missing.Count}, intents {Machine.State.Intents.Count}, " +
+        $"{Machine.State.Condition}, idle {Machine.IsIdle}, dead {Machine.IsDead}, failed " +
+        $"{Machine.HasFailed}, stopped {IsStopped}, {_image.InFlightCount} under way, " +
+        $"{_payloads.Count} payload blocks";
+
+    /// <summary>A message for it, with payload that is its own from now on.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="head">The message.</param>
+    /// <param name="payload">Its payload; empty without.</param>
+    public void OnMessage(int session, scoped in MessageHead head, in IoBuffer payload)
+    {
+        _payloads.Take(payload);
+        Machine.OnMessage(session, head, payload, _loop.NowNs);
+    }
+
+    /// <summary>Reads for the host, past the machine; the caller has asked whether that is allowed.</summary>
+    /// <param name="read">Names the read.</param>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="buffer">Where the bytes go; also a buffer that is registered only.</param>
+    public void ReadForHost(ulong read, long offsetBytes, in IoBuffer buffer) => _image.Start(
+        new ImageOperation(ImageAction.HostRead, read, offsetBytes, buffer.LengthBytes, buffer));
+
+    /// <summary>
+    /// Ends its life: nothing new is begun, and when what the kernel has is done, its home hears of it.
+    /// </summary>
+    /// <param name="hasFailed">Whether its disk failed: then its live page is worth nothing.</param>
+    public void Stop(bool hasFailed)
+    {
+        if (IsStopped)
+        {
+            return;
+        }
+
+        IsStopped = true;
+        if (hasFailed)
+        {
+            _files.DistrustLive();
+        }
+
+        while (_image.TryTakeWaiting(out ImageOperation waiting))
+        {
+            if (waiting.Action == ImageAction.HostRead)
+            {
+                _home.OnHostReadEnded(this, waiting, -Errno.EIO);
+            }
+        }
+
+        TellIfQuiet();
+    }
+
+    /// <summary>Closes the files; nothing may be with the kernel.</summary>
+    public void Dispose()
+    {
+        if (_isDisposed)
+        {
+            return;
+        }
+
+        _isDisposed = true;
+        _payloads.ReturnAll();
+        _image.Dispose();
+        _metadata.Dispose();
+        _files.CloseLive();
+        _record.Dispose();
+    }
+
+    /// <inheritdoc/>
+    void IReplicaImageOwner.OnImageOperationEnded(in ImageOperation operation, int result)
+    {
+        _home.BeginEvent();
+        if (operation.Action == ImageAction.HostRead)
+        {
+            _home.OnHostReadEnded(this, operation, result);
+        }
+        else if (!IsStopped)
+        {
+            Machine.OnImageEnded(operation.Name, result, _loop.NowNs);
+        }
+
+        TellIfQuiet();
+        _home.EndEvent();
+    }
+
+    void IReplicaEffects.WriteMetadata(long offsetBytes, in IoBuffer record)
+    {
+        _metadataInFlight++;
+        _metadata.Write(record, offsetBytes, dataSync: true, new RecordEnding(this));
+    }
+
+    void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes) => _image.Start(
+        new ImageOperation(ImageAction.Write, io, offsetBytes, bytes.LengthBytes, bytes));
+
+    void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
+        _image.Start(new ImageOperation(
+            keepsSpace ? ImageAction.Zero : ImageAction.Punch, io, offsetBytes, lengthBytes, default));
+
+    void IReplicaEffects.ReadImage(ulong io, long offsetBytes, in IoBuffer buffer) => _image.Start(
+        new ImageOperation(ImageAction.Read, io, offsetBytes, buffer.LengthBytes, buffer));
+
+    void IReplicaEffects.SyncImage(ulong io) =>
+        _image.Start(new ImageOperation(ImageAction.Sync, io, 0, 0, default));
+
+    // Rare, and the filesystem may take its time: done by another thread.
+    void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
+    {
+        _elsewhere++;
+        _ = Task.Run(() =>
+        {
+            int result = ReplicaGrowth.Extend(_files.Image, sizeBytes);
+            _ = _loop.Post(() => OnImageExtended(result, sizeBytes));
+        });
+    }
+
+    bool IReplicaEffects.TryRent(int lengthBytes, out IoBuffer buffer)
+    {
+        bool isRented = _memory.TryRentAnswer(lengthBytes, out buffer);
+        if (isRented)
+        {
+            _payloads.Take(buffer);
+        }
+
+        return isRented;
+    }
+
+    void IReplicaEffects.Return(in IoBuffer buffer) => _payloads.Return(buffer);
+
+    void IReplicaEffects.ReleasePayload(in IoBuffer payload) => _payloads.Return(payload);
+
+    void IReplicaEffects.Send<T>(int session, in T message)
+    {
+        if (_link.IsOpen && _link.Session == session)
+        {
+            _link.ToPrimary.Put(message, default);
+        }
+    }
+
+    void IReplicaEffects.Send<T>(int session, in T message, in IoBuffer payload)
+    {
+        if (_link.IsOpen && _link.Session == session)
+        {
+            _payloads.Pass(payload);
+            _link.ToPrimary.Put(message, payload);
+        }
+        else
+        {
+            _payloads.Return(payload);
+        }
+    }
+
+    void IReplicaEffects.Close(int session, CloseReason reason, string text)
+    {
+        if (_link.IsOpen && _link.Session == session)
+        {
+            _link.End(byReplica: true);
+        }
+    }
+
+    private void OnRecordWritten(int result)
+    {
+        _home.BeginEvent();
+        _metadataInFlight--;
+        if (!IsStopped)
+        {
+            Machine.OnMetadataWritten(result, _loop.NowNs);
+        }
+
+        TellIfQuiet();
+        _home.EndEvent();
+    }
+
+    private void OnImageExtended(int result, long sizeBytes)
+    {
+        _home.BeginEvent();
+        _elsewhere--;
+        if (!IsStopped)
+        {
+            if (result == 0)
+            {
+                result = ReplicaGrowth.ExtendLive(_files.Live, sizeBytes);
+            }
+
+            Machine.OnImageGrown(result, _files.Live.Page, _loop.NowNs);
+        }
+
+        TellIfQuiet();
+        _home.EndEvent();
+    }
+
+    private void TellIfQuiet()
+    {
+        if (IsStopped && IsQuiet && !_isDisposed)
+        {
+            _home.OnReplicaQuiet(this);
+        }
+    }
+
+    private readonly struct RecordEnding(ReplicaDriver driver) : IFileCompletion
+    {
+        public void OnFileCompleted(int result) => driver.OnRecordWritten(result);
+    }
+}

@@ -1,0 +1,83 @@
+using Ublk.Testing;
+using Ublk.Uring;
+using Ublk.Wire.Blocks;
+using Xunit;
+
+namespace Ublk.Tests.Unit.Replication.Runtime;
+
+/// <summary>
+/// Once warm, a write on three replicas, from the host's request through messages, rings and images to the
+/// answer, allocates nothing; neither do reads and flushes.
+/// </summary>
+public sealed class ReplicatedTargetAllocationTests
+{
+    private const int Rounds = 400;
+
+    [Fact]
+    public void WritesReadsAndFlushesAllocateNothing()
+    {
+        using LocalVolume volume = new LocalVolume().Start();
+        volume.UntilInSync();
+        var host = new Host(volume);
+        void Run()
+        {
+            for (int i = 0; i < Rounds; i++)
+            {
+                host.Round(i);
+            }
+        }
+
+        Run();
+        Run();
+        Assert.Equal(0, Allocation.Steady(Run));
+        Assert.Equal(0, host.FailureCount);
+        Assert.True(host.EndedCount >= 3 * 2 * Rounds);
+    }
+
+    private sealed class Host(LocalVolume volume) : IBlockCompletion
+    {
+        private IoBuffer _written;
+        private IoBuffer _read;
+
+        public int EndedCount { get; private set; }
+
+        public int FailureCount { get; private set; }
+
+        public void Round(int i)
+        {
+            long offset = i % 1000 * 4096L;
+            while (!volume.Pool.TryRent(4096, out _written) || !volume.Pool.TryRent(4096, out _read))
+            {
+                volume.Loop.DrainOrWait();
+            }
+
+            _written.Span.Fill((byte)i);
+            Ask(BlockOperation.Write, offset, _written);
+            volume.Pool.Return(_written);
+            Ask(BlockOperation.Read, offset, _read);
+            FailureCount += _read.Span.IndexOfAnyExcept((byte)i) < 0 ? 0 : 1;
+            volume.Pool.Return(_read);
+            if (i % 8 == 0)
+            {
+                Ask(BlockOperation.Flush, 0, default);
+            }
+        }
+
+        public void OnBlockCompleted(ulong token, BlockStatus status)
+        {
+            EndedCount++;
+            FailureCount += status == BlockStatus.Ok ? 0 : 1; // An assertion would allocate.
+        }
+
+        private void Ask(BlockOperation operation, long offset, in IoBuffer buffer)
+        {
+            int before = EndedCount;
+            volume.Target.Submit(new BlockRequest(
+                operation, BlockRequestFlags.None, offset, buffer.LengthBytes, buffer, 1), this);
+            while (EndedCount == before)
+            {
+                volume.Loop.DrainOrWait();
+            }
+        }
+    }
+}

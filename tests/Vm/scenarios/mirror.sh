@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# title: ext4 on a mirror of three disks: each of them is lost under load and comes back, images end equal
+# disk: 1G 1G 1G
+# timeout: 600
+# full-timeout: 1800
+# kernels: newest
+# full-kernels: 6.18 6.12
+. "$(dirname "$0")/lib.sh"
+
+rounds=$(pick 1 3)
+cluster=00000000000000000000000000000c01 volume=00000000000000000000000000000701
+disks=(/dev/vda /dev/vdb /dev/vdc)
+kinds=(ext4 xfs xfs)
+images=(/mnt/d0/data.img /mnt/d1/data.img /mnt/d2/data.img)
+
+mount_disk() { mount -t "${kinds[$1]}" "${disks[$1]}" "/mnt/d$1"; }
+
+# replica PLACE: the line of the report that tells how far a replica is.
+replica() { "$qublk" local show "$dev" | grep "^replica *${images[$1]}: "; }
+
+is_in_sync() { replica "$1" | grep -q ': in sync$'; }
+is_closed() { replica "$1" | grep -q ': closed'; }
+are_in_sync() { is_in_sync 0 && is_in_sync 1 && is_in_sync 2; }
+has_written() { (($(field "$dev" writes) > $1)); }
+
+say 'what cannot be mirrored'
+expect_code 2 "$qublk" local mirror
+expect_code 2 "$qublk" local mirror a.img b.img --quorum 3
+says '1 to 2'
+expect_code 2 "$qublk" local mirror a.img a.img
+says 'named twice'
+expect_code 5 "$qublk" local mirror /mnt/d0/none.img
+for place in 0 1 2; do
+    make_fs "${kinds[$place]}" "${disks[$place]}"
+    mkdir -p "/mnt/d$place"
+    mount_disk "$place"
+    "$qublk" replica format "${images[$place]}" --size 256M --cluster "$cluster" --volume "$volume" \
+        --replica $((place + 1)) >/dev/null
+done
+truncate -s 256M /mnt/d0/bare.img
+expect_code 5 "$qublk" local mirror /mnt/d0/bare.img
+says 'is no replica'
+"$qublk" replica format /mnt/d0/other.img --size 256M --cluster "$cluster" --volume "${volume%1}2" \
+    --replica 9 >/dev/null
+expect_code 7 "$qublk" local mirror "${images[@]:1}" /mnt/d0/other.img
+says 'of volume'
+rm /mnt/d0/bare.img /mnt/d0/other.img*
+
+say 'a filesystem on three replicas'
+dev=$("$qublk" local mirror --background "${images[@]}" | awk '{print $1}')
+expect_code 6 "$qublk" local mirror "${images[@]}"
+says 'locked'
+within 20 are_in_sync
+make_fs ext4 "$dev"
+mkdir -p /mnt/fs
+mount "$dev" /mnt/fs
+mkdir /mnt/fs/kept
+cp -r /usr/include/linux /mnt/fs/kept/linux
+head -c 20M /dev/urandom >/mnt/fs/kept/random
+sync
+tree_sums /mnt/fs/kept >/tmp/want.sums
+
+# Every block carries its checksum and is read back; an error or a lost byte ends the load.
+load() {
+    while [[ ! -e /tmp/stop ]]; do
+        fio --name=load --directory=/mnt/fs --ioengine=libaio --direct=1 --iodepth=16 \
+            --rw=randwrite --bsrange=4k-64k --size=24M --io_size=16M --numjobs=2 --verify=xxhash \
+            --verify_backlog=32 --verify_fatal=1 --verify_state_save=0 --randseed="$seed" \
+            --fsync=64 --output=/tmp/load.log || return 1
+    done
+}
+load &
+load=$!
+loaded() { kill -0 "$load" || { cat /tmp/load.log >&2; fail "fio ended: $*"; }; }
+
+for ((round = 1; round <= rounds; round++)); do
+    for place in 0 1 2; do
+        say "round $round: the disk of replica $place is lost"
+        within 30 has_written $(($(field "$dev" writes) + 30))
+        # From now on every access to its filesystem fails, until it is mounted again.
+        xfs_io -x -c shutdown "/mnt/d$place"
+        within 30 is_closed "$place"
+        loaded "$place lost"
+        within 30 has_written $(($(field "$dev" writes) + 100))
+        tree_sums /mnt/fs/kept | cmp - /tmp/want.sums || fail "content without replica $place"
+        within 30 umount "/mnt/d$place"
+        mount_disk "$place"
+        within 90 is_in_sync "$place"
+        loaded "$place back"
+    done
+done
+within 30 are_in_sync
+say "$((3 * rounds)) disks lost and back"
+
+say 'kill -9 of the server, take-over in a new epoch'
+pid=$(field "$dev" pid)
+kill -9 "$pid"
+"$qublk" local recover "$dev" --background >/dev/null
+loaded 'taken over'
+within 60 are_in_sync
+
+touch /tmp/stop
+wait "$load" || { cat /tmp/load.log >&2; fail 'fio reported errors'; }
+echo 3 >/proc/sys/vm/drop_caches
+tree_sums /mnt/fs/kept | cmp - /tmp/want.sums || fail 'content changed'
+umount /mnt/fs
+check_fs ext4 "$dev"
+sha256sum <"$dev" >/tmp/device.sum
+[[ $(field "$dev" errors) == 0 ]] || fail "the device counted errors: $(field "$dev" errors)"
+detach "$dev"
+for place in 0 1 2; do
+    sha256sum <"${images[$place]}" | cmp - /tmp/device.sum || fail "image $place is not the volume"
+done
+cmp "${images[0]}" "${images[1]}" && cmp "${images[0]}" "${images[2]}" || fail 'images differ'
+say 'three images, byte for byte the same'
+if dmesg | grep -E '(ublkb[0-9]+).*(error|I/O)'; then
+    fail 'the kernel reported errors of the device'
+fi
