@@ -47,6 +47,39 @@ public static class CrashChild
         return 0;
     }
 
+    /// <summary>Judges what a loss of power has left of a replica that reported to a file.</summary>
+    /// <param name="args">
+    /// IMAGE REPORT BYTES: the path, the path of the report, and how much of it was told before.
+    /// </param>
+    /// <returns>0 when all is well; otherwise 1, after the reason on the standard output.</returns>
+    public static int Check(string[] args)
+    {
+        long certain = long.Parse(args[2], CultureInfo.InvariantCulture);
+        string report = File.ReadAllText(args[1]);
+        var facts = new CrashFacts();
+        for (int at = 0; report.IndexOf('\n', at) is var end && end >= 0; at = end + 1)
+        {
+            if (report.AsSpan(at, end - at) is var line && !line.SequenceEqual(Done))
+            {
+                facts.Add(line.ToString(), end < certain);
+            }
+        }
+
+        try
+        {
+            BootEntry boot = Boot with { Boot = new Guid(9, 9, 9, new byte[8]) };
+            OpenedReplica found = CrashJudge.Check(args[0], boot, facts, isMemoryKept: false);
+            Console.WriteLine($"record {found.Position.LastRecord} of {facts.LastRecord} told and " +
+                $"{facts.HighestRecord} written, D {found.Applied}, voided: {found.MustBeVoided}");
+            return 0;
+        }
+        catch (CrashException wrong)
+        {
+            Console.WriteLine($"WRONG: {wrong.Message}");
+            return 1;
+        }
+    }
+
     /// <summary>The work.</summary>
     /// <param name="image">Path of the image.</param>
     /// <param name="seed">Decides.</param>

@@ -23,6 +23,7 @@ public readonly record struct IssuedChange(
 /// what they say may or may not have happened.
 /// <code>
 /// base FIRST COUNT STAMP      sectors of the image when it was opened
+/// based                       that was all of them; nothing was given to the image before
 /// joins EPOCH POSITION        from then on an epoch whose pieces lie underneath what is above the position
 /// record NUMBER DIGEST        a record is durable, and the state is then the one with the digest
 /// promised EPOCH, started EPOCH, durable SEQUENCE, granted MS, configured NUMBER SIZE, copied REGION
@@ -40,8 +41,14 @@ public sealed class CrashFacts
     /// <summary>The image as it was opened: the stamp of each sector.</summary>
     public List<ulong> Base { get; } = [];
 
+    /// <summary>Whether that is all of the image; if not, the image was given nothing.</summary>
+    public bool IsBased { get; private set; }
+
     /// <summary>Last record that was said to be durable.</summary>
     public ulong LastRecord { get; private set; }
+
+    /// <summary>Last record that was said to be durable by then or later.</summary>
+    public ulong HighestRecord { get; private set; }
 
     /// <summary>Highest epoch promised.</summary>
     public ulong Promised { get; private set; }
@@ -113,11 +120,15 @@ public sealed class CrashFacts
             case "base":
                 Base.AddRange(Enumerable.Repeat(Number(3), (int)Number(2)));
                 break;
+            case "based":
+                IsBased = true;
+                break;
             case "joins":
                 Joined = (Number(1), Number(2));
                 break;
             case "record":
                 _digests[Number(1)] = (uint)Number(2);
+                HighestRecord = Math.Max(HighestRecord, Number(1));
                 LastRecord = isCertain ? Number(1) : LastRecord;
                 break;
             case "issue":

@@ -53,7 +53,11 @@ public sealed class CrashJudge
         judge.CheckState();
         judge.CheckClaim(isMemoryKept);
         judge.CheckIntents();
-        judge.CheckImage(image);
+        if (facts.IsBased)
+        {
+            judge.CheckImage(image);
+        }
+
         return found;
     }
 
@@ -77,7 +81,7 @@ public sealed class CrashJudge
         }
         else
         {
-            Require(record == _facts.LastRecord + 1, $"record {record} was never written");
+            Require(record == _facts.HighestRecord + 1, $"record {record} was never written");
         }
 
         Require(State.Promise.Epoch >= _facts.Promised,
@@ -116,7 +120,8 @@ public sealed class CrashJudge
 
         foreach (IssuedChange change in _facts.Issued)
         {
-            Require(change.Sequence == 0 || !IsClaimed(change.Sequence) || _facts.HasEnded(change.Sequence),
+            bool isThere = _facts.HasEnded(change.Sequence) || IsMissing(change);
+            Require(change.Sequence == 0 || !IsClaimed(change.Sequence) || isThere,
                 $"operation {change.Sequence} is claimed, and never ended");
         }
     }
@@ -194,7 +199,8 @@ public sealed class CrashJudge
     {
         int first = (int)(change.OffsetBytes / SectorStamps.SectorBytes);
         int count = (int)(change.LengthBytes / SectorStamps.SectorBytes);
-        Array.Fill(sectors, stamp, Math.Min(first, sectors.Length), Math.Max(0, Math.Min(count, sectors.Length - first)));
+        Array.Fill(sectors, stamp,
+            Math.Min(first, sectors.Length), Math.Clamp(sectors.Length - first, 0, count));
     }
 
     // What is not claimed may have arrived all the same, if it came after what is.
@@ -212,6 +218,13 @@ public sealed class CrashJudge
         return _facts.Issued.Exists(change => change.Sequence > newest && change.Stamp == stamp &&
             !IsClaimed(change.Sequence) && change.OffsetBytes <= offset &&
             offset < change.OffsetBytes + change.LengthBytes);
+    }
+
+    // What the image could not take is claimed too, and all that it touched is missing.
+    private bool IsMissing(IssuedChange change)
+    {
+        (int first, int last) = StoreFormat.RegionsOf(change.OffsetBytes, change.LengthBytes);
+        return Enumerable.Range(first, last - first + 1).All(State.Missing.Contains);
     }
 
     private bool IsClaimed(ulong sequence) =>

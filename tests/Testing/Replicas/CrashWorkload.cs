@@ -50,6 +50,8 @@ public sealed class CrashWorkload
         {
             report(line);
         }
+
+        report("based");
     }
 
     /// <summary>Highest sequence that was sent.</summary>
