@@ -68,7 +68,7 @@ public sealed class CrashFacts
     /// <summary>Its size of the volume, in bytes.</summary>
     public long SizeBytes { get; private set; }
 
-    /// <summary>The epoch that joined, and the position from which on it goes; 0 when there was none.</summary>
+    /// <summary>The epoch that joined, and the position it goes on from; 0 when there was none.</summary>
     public (ulong Epoch, ulong Position) Joined { get; private set; }
 
     /// <summary>Regions said to be whole again.</summary>
@@ -83,7 +83,7 @@ public sealed class CrashFacts
     /// <summary>Whether an operation may be claimed: the image had all of it.</summary>
     public bool HasEnded(ulong sequence) => _ended.Contains(sequence);
 
-    /// <summary>The digest of the state after a record; null where the replica did not live to say it.</summary>
+    /// <summary>The digest of the state after a record; null where nobody lived to say it.</summary>
     public uint? DigestAfter(ulong record) =>
         _digests.TryGetValue(record, out uint digest) ? digest : null;
 

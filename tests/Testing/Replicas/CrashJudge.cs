@@ -155,8 +155,8 @@ public sealed class CrashJudge
             if (stamps[sector] != expected[sector] && !State.Missing.Contains(region) &&
                 !MayHold(sector, stamps[sector], expected[sector]))
             {
-                throw new CrashException($"sector {sector} (region {region}) holds {stamps[sector]} and not " +
-                    $"{expected[sector]}; claimed is {_found.Applied}, D is {State.Durable}");
+                throw new CrashException($"sector {sector} (region {region}) holds {stamps[sector]} and " +
+                    $"not {expected[sector]}; claimed is {_found.Applied}, D is {State.Durable}");
             }
         }
     }

@@ -69,14 +69,18 @@ public sealed class CrashWorkload
     /// <summary>Formats a replica for it.</summary>
     /// <param name="image">Path of the image.</param>
     /// <param name="sizeBytes">Size of the volume.</param>
-    public static void Format(string image, long sizeBytes) => ReplicaFormat.Create(image, new ReplicaFormatOptions
+    public static void Format(string image, long sizeBytes)
     {
-        Identity = new ReplicaIdentity(
-            new ClusterId(1), new VolumeId(2), new ReplicaId(3), new Incarnation(4)),
-        Content = ImageContent.New,
-        SizeBytes = sizeBytes,
-        LogicalBlockBytes = FileReplica.BlockBytes,
-    });
+        var identity = new ReplicaIdentity(
+            new ClusterId(1), new VolumeId(2), new ReplicaId(3), new Incarnation(4));
+        _ = ReplicaFormat.Create(image, new ReplicaFormatOptions
+        {
+            Identity = identity,
+            Content = ImageContent.New,
+            SizeBytes = sizeBytes,
+            LogicalBlockBytes = FileReplica.BlockBytes,
+        });
+    }
 
     /// <summary>All of it, once.</summary>
     /// <param name="operations">Operations in each part, three or four of them.</param>
@@ -145,7 +149,8 @@ public sealed class CrashWorkload
         {
             if (State.Missing.Contains(region))
             {
-                Stamp((long)region * StoreFormat.RegionBytes, StoreFormat.RegionBytes, StampOfPiece(_epoch, region));
+                long offset = (long)region * StoreFormat.RegionBytes;
+                Stamp(offset, StoreFormat.RegionBytes, StampOfPiece(_epoch, region));
             }
         }
     }
@@ -169,8 +174,9 @@ public sealed class CrashWorkload
                     Flush();
                     break;
                 case 1:
+                    int leaseMs = 1000 + 10 * _random.Next(100);
                     _replica.Tell(new Heartbeat(
-                        new Epoch(_epoch), _replica.Now, 1000 + 10 * _random.Next(100), Committed, Committed));
+                        new Epoch(_epoch), _replica.Now, leaseMs, Committed, Committed));
                     break;
                 case 2:
                     Flush();
@@ -249,8 +255,8 @@ public sealed class CrashWorkload
             }
 
             _replica.Tell(new CopyChunk(
-                epoch, new RequestId(FirstPieceId + 1), AnswerStatus.Ok, at, PieceBytes, issued, issued, issued,
-                Crc32C.Compute(payload.Span), CopyFlags.None), payload);
+                epoch, new RequestId(FirstPieceId + 1), AnswerStatus.Ok, at, PieceBytes, issued, issued,
+                issued, Crc32C.Compute(payload.Span), CopyFlags.None), payload);
         }
 
         _replica.Run(leave: 1);

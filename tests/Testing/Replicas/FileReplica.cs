@@ -97,7 +97,8 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
     }
 
     /// <summary>The writer says something without a payload.</summary>
-    public void Tell<T>(in T message) where T : struct, IMessage<T>, allows ref struct => Tell(message, default);
+    public void Tell<T>(in T message) where T : struct, IMessage<T>, allows ref struct =>
+        Tell(message, default);
 
     /// <summary>The writer says something with a payload.</summary>
     /// <param name="message">The message.</param>
@@ -213,7 +214,8 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
     private int Change(in ImageStep step)
     {
         ulong slot = ReplicaContext.ValueOf(step.Io);
-        ulong sequence = ReplicaContext.KindOf(step.Io) == ReplicaIo.Operation ? _writes[slot].Sequence.Value : 0;
+        bool isOperation = ReplicaContext.KindOf(step.Io) == ReplicaIo.Operation;
+        ulong sequence = isOperation ? _writes[slot].Sequence.Value : 0;
         _report(sequence != 0
             ? $"issue {sequence} {step.OffsetBytes} {step.LengthBytes} {(step.Buffer is null ? 0 : sequence)}"
             : $"piece {step.OffsetBytes} {step.LengthBytes}");
@@ -263,7 +265,8 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
             case MessageKind.Copied:
                 Copied copied = head.Read<Copied>();
                 bool isRegion = copied.Id.Value < CrashWorkload.FirstPieceId;
-                Hear(copied.Status == AnswerStatus.Ok, isRegion ? $"copied {copied.Id}" : null, copied.Status);
+                string? line = isRegion ? $"copied {copied.Id}" : null;
+                Hear(copied.Status == AnswerStatus.Ok, line, copied.Status);
                 break;
             default:
                 break; // What is asked for but never looked at here.

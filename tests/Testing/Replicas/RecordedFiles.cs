@@ -121,9 +121,10 @@ public sealed class RecordedFiles : ReplicaFiles
     private byte[] ImageAfter(int at, Random random)
     {
         // The sync under way may have done all of its work, or nothing.
-        int synced = Steps.FindLastIndex(at, step => step.Step is FileStep.Sync or FileStep.Grow);
+        static bool IsSync(RecordedStep step) => step.Step is FileStep.Sync or FileStep.Grow;
+        int synced = Steps.FindLastIndex(at, IsSync);
         synced = synced == at && random.Next(2) == 0
-            ? Steps.FindLastIndex(Math.Max(0, at - 1), step => step.Step is FileStep.Sync or FileStep.Grow) : synced;
+            ? Steps.FindLastIndex(Math.Max(0, at - 1), IsSync) : synced;
         byte[] image = (byte[])_imageBefore.Clone();
         int permille = random.Next(4) * 333 + 1;
         for (int i = 0; i <= at; i++)

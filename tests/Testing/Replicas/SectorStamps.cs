@@ -17,7 +17,8 @@ public static class SectorStamps
     /// <summary>Fills whole sectors.</summary>
     /// <param name="bytes">The sectors.</param>
     /// <param name="stamp">The number.</param>
-    public static void Fill(Span<byte> bytes, ulong stamp) => MemoryMarshal.Cast<byte, ulong>(bytes).Fill(stamp);
+    public static void Fill(Span<byte> bytes, ulong stamp) =>
+        MemoryMarshal.Cast<byte, ulong>(bytes).Fill(stamp);
 
     /// <summary>The number of a sector.</summary>
     /// <param name="sector">Its bytes.</param>

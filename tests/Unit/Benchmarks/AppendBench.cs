@@ -53,7 +53,8 @@ internal sealed class AppendBench : IMetadataLogEffects, IRingCompletion, IDispo
 
     public static void Run(string directory)
     {
-        using var bench = new AppendBench(Directory.CreateDirectory(Path.Combine(directory, "ring")).FullName);
+        string ring = Directory.CreateDirectory(Path.Combine(directory, "ring")).FullName;
+        using var bench = new AppendBench(ring);
         bench.Appends();
         bench.Intents();
     }
@@ -101,7 +102,8 @@ internal sealed class AppendBench : IMetadataLogEffects, IRingCompletion, IDispo
     private void Appends()
     {
         Console.WriteLine("\nring appends on the disk (O_DSYNC, one record at a time)");
-        Console.WriteLine($"{"entries appended together",-44} {"us/append",10} {"us/entry",9} {"entries/s",10}");
+        Console.WriteLine(
+            $"{"entries appended together",-44} {"us/append",10} {"us/entry",9} {"entries/s",10}");
         foreach (int together in new[] { 1, 8, 64 })
         {
             const int Appends = 150;
@@ -112,7 +114,8 @@ internal sealed class AppendBench : IMetadataLogEffects, IRingCompletion, IDispo
                 {
                     for (int entry = 0; entry < together; entry++)
                     {
-                        _ = _log.Append(new DurableEntry(new HistoryPoint(0, ++sequence)), MetadataLog.NoToken);
+                        var point = new HistoryPoint(0, ++sequence);
+                        _ = _log.Append(new DurableEntry(point), MetadataLog.NoToken);
                     }
 
                     Settle();

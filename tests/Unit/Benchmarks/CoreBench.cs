@@ -125,7 +125,8 @@ internal static class CoreBench
     }
 
     private static void Print(string name, double ns, long bytes, int count, double messages) =>
-        Console.WriteLine($"{name,-44} {ns,8:F0} {1e9 / ns,9:F0} {(double)bytes / count,9:F1} {messages,9:F1}");
+        Console.WriteLine(
+            $"{name,-44} {ns,8:F0} {1e9 / ns,9:F0} {(double)bytes / count,9:F1} {messages,9:F1}");
 
     private static void Digests()
     {

@@ -34,7 +34,8 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
     {
         ReplicaMember[] members = [.. Enumerable.Range(1, replicas).Select(
             number => new ReplicaMember(new ReplicaId((uint)number), new Incarnation((ulong)number)))];
-        _replicas = [.. members.Select((member, place) => new CoreReplica(this, place, member, sizeBytes, _now))];
+        _replicas = [.. members.Select(
+            (member, place) => new CoreReplica(this, place, member, sizeBytes, _now))];
         var group = new ReplicaGroup(ReplicaMask.First(replicas), QuorumRule.Majority(replicas));
         _primary = new VolumePrimary(
             new PrimaryOptions
@@ -212,7 +213,8 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
             _live = MemoryMapping.Allocate(LivePageLayout.BytesOf(MetadataState.RegionsOf(sizeBytes)));
             var superblock = new Superblock
             {
-                Identity = new ReplicaIdentity(new ClusterId(1), s_volume, member.Replica, member.Incarnation),
+                Identity = new ReplicaIdentity(
+                    new ClusterId(1), s_volume, member.Replica, member.Incarnation),
                 SizeBytes = sizeBytes,
                 LogicalBlockBytes = BlockBytes,
                 RingRecords = RingSpace.RingRecordsFor(sizeBytes),

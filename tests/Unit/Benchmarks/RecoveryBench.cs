@@ -19,14 +19,16 @@ internal static class RecoveryBench
     /// <param name="directory">Where the files are made.</param>
     public static void Run(string directory)
     {
-        Console.WriteLine("\nfrom the files of a replica to its claim, milliseconds (files in the page cache)");
+        Console.WriteLine(
+            "\nfrom the files of a replica to its claim, milliseconds (files in the page cache)");
         Console.WriteLine($"{"volume",10} {"ring MiB",9} {"hot grains",11} {"missing runs",13} " +
             $"{"recovery",9} {"opening",9} {"claim",9} {"messages",9}");
         foreach (long sizeBytes in new[] { 10L << 30, 1L << 40, 4L << 40 })
         {
             foreach ((int hot, int runs) in new[] { (0, 0), (Hot, 0), (0, Runs), (Hot, Runs) })
             {
-                Row(Directory.CreateDirectory(Path.Combine(directory, "recovery")).FullName, sizeBytes, hot, runs);
+                string files = Path.Combine(directory, "recovery");
+                Row(Directory.CreateDirectory(files).FullName, sizeBytes, hot, runs);
             }
         }
     }
@@ -60,7 +62,8 @@ internal static class RecoveryBench
             messages = bench.AskForClaim();
             return Stopwatch.GetElapsedTime(start).TotalMilliseconds;
         });
-        Console.WriteLine($"{sizeBytes >> 30,6} GiB {(long)made.RingRecords * MetadataRecord.Bytes >> 20,9} " +
+        long ring = (long)made.RingRecords * MetadataRecord.Bytes;
+        Console.WriteLine($"{sizeBytes >> 30,6} GiB {ring >> 20,9} " +
             $"{hot,11} {runs,13} {recovery,9:F1} {opening,9:F1} {claim,9:F1} {messages,9}");
         Directory.Delete(directory, recursive: true);
         Directory.CreateDirectory(directory);

@@ -9,7 +9,8 @@ internal static class CrashFiles
     public static string NewDirectory()
     {
         string parent = Directory.Exists(Memory) ? Memory : Path.GetTempPath();
-        return Directory.CreateDirectory(Path.Combine(parent, $"ublk-crash-{Path.GetRandomFileName()}")).FullName;
+        string path = Path.Combine(parent, $"ublk-crash-{Path.GetRandomFileName()}");
+        return Directory.CreateDirectory(path).FullName;
     }
 
     /// <summary>An empty directory in another one.</summary>

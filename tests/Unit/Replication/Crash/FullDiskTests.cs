@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Ublk.Tests.Unit.Replication.Crash;
 
-/// <summary>A replica on a filesystem that is full: what cannot be done changes nothing and says why.</summary>
+/// <summary>A replica on a full filesystem: what cannot be done changes nothing and says why.</summary>
 public sealed class FullDiskTests : IDisposable
 {
     private const long Size = 4L << 20;

@@ -60,8 +60,9 @@ public sealed class PowerLossTests : IDisposable
             int at = files.Steps.Count - 1;
             int synced = files.Steps.FindLastIndex(step => step.Step == FileStep.Sync);
             synced = files.Steps.FindLastIndex(synced - 1, step => step.Step == FileStep.Sync);
-            int last = forgotten == FileStep.Metadata ? at - 1 : synced;
-            int first = forgotten == FileStep.Metadata ? at - 1 : 0;
+            int record = files.Steps.FindLastIndex(at - 1, step => step.Step == FileStep.Metadata);
+            int last = forgotten == FileStep.Metadata ? record : synced;
+            int first = forgotten == FileStep.Metadata ? record : 0;
             for (int step = first; step <= last; step++)
             {
                 bool isForgotten = files.Steps[step].Step == forgotten;
@@ -112,7 +113,8 @@ public sealed class PowerLossTests : IDisposable
         }
     }
 
-    private static ulong Work(RecordedFiles files, BootEntry boot, ulong highest, Random random, int operations)
+    private static ulong Work(
+        RecordedFiles files, BootEntry boot, ulong highest, Random random, int operations)
     {
         using var replica = new FileReplica(files, boot, random, files.Lines.Add);
         var work = new CrashWorkload(replica, highest, random, files.Lines.Add);
