@@ -1,4 +1,11 @@
+using Ublk.Testing.Replicas;
 using Ublk.Tests.Guest;
+
+// A replica that is to lose its power, and what judges its files then; see tests/Vm/scenarios/power-cut.sh.
+if (args.Length > 1 && args[0] is ("crash-work" or "crash-check"))
+{
+    return args[0] == "crash-work" ? CrashChild.Run(args[1..]) : CrashChild.Check(args[1..]);
+}
 
 (string Name, Func<Task> Run)[] cases =
 [

@@ -71,7 +71,7 @@ internal static class ExitCodes
     {
         ReplicaStoreError.Missing => ExitCode.NotFound,
         ReplicaStoreError.Busy => ExitCode.Busy,
-        ReplicaStoreError.Failed => ExitCode.Failure,
+        ReplicaStoreError.Failed or ReplicaStoreError.NoSpace => ExitCode.Failure,
         _ => ExitCode.BadImage,
     };
 

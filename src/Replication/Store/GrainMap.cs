@@ -12,6 +12,7 @@ public sealed class GrainMap
     public const int BlockGrains = 4096;
 
     private const int WordBits = 64;
+    private const int BlockWords = BlockGrains / WordBits;
 
     private ulong[] _words;
     private ushort[] _blockCounts;
@@ -44,12 +45,14 @@ public sealed class GrainMap
     /// <summary>Whether all grains of a range are in the set.</summary>
     /// <param name="first">First grain.</param>
     /// <param name="count">Grains.</param>
-    public bool ContainsAll(int first, int count) => NextOut(first) >= first + count;
+    public bool ContainsAll(int first, int count) =>
+        Next(first, first + count, flip: ulong.MaxValue) >= first + count;
 
     /// <summary>Whether any grain of a range is in the set.</summary>
     /// <param name="first">First grain.</param>
     /// <param name="count">Grains.</param>
-    public bool ContainsAny(int first, int count) => NextIn(first) < first + count;
+    public bool ContainsAny(int first, int count) =>
+        Next(first, first + count, flip: 0) < first + count;
 
     /// <summary>Puts a range into the set.</summary>
     /// <param name="first">First grain.</param>
@@ -63,13 +66,13 @@ public sealed class GrainMap
 
     /// <summary>The first grain of the set from one on; <see cref="Grains"/> when there is none.</summary>
     /// <param name="from">Where to begin.</param>
-    public int NextIn(int from) => Next(from, flip: 0);
+    public int NextIn(int from) => Next(from, Grains, flip: 0);
 
     /// <summary>
     /// The first grain not in the set from one on; <see cref="Grains"/> when there is none.
     /// </summary>
     /// <param name="from">Where to begin.</param>
-    public int NextOut(int from) => Next(from, flip: ulong.MaxValue);
+    public int NextOut(int from) => Next(from, Grains, flip: ulong.MaxValue);
 
     /// <summary>The runs of the set in ascending order; the set does not change meanwhile.</summary>
     public IEnumerable<(int First, int Count)> EachRun()
@@ -98,7 +101,6 @@ public sealed class GrainMap
     /// <param name="block">The block.</param>
     public ReadOnlySpan<ulong> WordsOfBlock(int block)
     {
-        const int BlockWords = BlockGrains / WordBits;
         int first = block * BlockWords;
         return _words.AsSpan(first, Math.Min(BlockWords, _words.Length - first));
     }
@@ -115,26 +117,36 @@ public sealed class GrainMap
 
     private static int WordsOf(int grains) => StoreFormat.Covering(grains, WordBits);
 
-    private int Next(int from, ulong flip)
+    // Looks no further than it is asked to, and passes over blocks by their counts: what looks at every
+    // region of a large volume would otherwise look at the whole map each time.
+    private int Next(int from, int end, ulong flip)
     {
-        if (from >= Grains)
+        end = Math.Min(end, Grains);
+        if (from >= end)
         {
-            return Grains;
+            return end;
         }
 
-        int at = from / WordBits;
+        int at = from / WordBits, last = (end - 1) / WordBits;
+        int dull = flip == 0 ? 0 : BlockGrains;
         ulong word = (_words[at] ^ flip) & ulong.MaxValue << from % WordBits;
         while (word == 0)
         {
-            if (++at == _words.Length)
+            at++;
+            while (at <= last && at % BlockWords == 0 && _blockCounts[at / BlockWords] == dull)
             {
-                return Grains;
+                at += BlockWords;
+            }
+
+            if (at > last)
+            {
+                return end;
             }
 
             word = _words[at] ^ flip;
         }
 
-        return Math.Min(Grains, at * WordBits + BitOperations.TrailingZeroCount(word));
+        return Math.Min(end, at * WordBits + BitOperations.TrailingZeroCount(word));
     }
 
     private void Change(int first, int count, bool isIn)
@@ -166,7 +178,7 @@ public sealed class GrainMap
         _words[at] = word;
         Runs += RunsFrom(at) - runsBefore;
         Count += change;
-        ref ushort inBlock = ref _blockCounts[at / (BlockGrains / WordBits)];
+        ref ushort inBlock = ref _blockCounts[at / BlockWords];
         UsedBlocks -= inBlock > 0 ? 1 : 0;
         inBlock = (ushort)(inBlock + change);
         UsedBlocks += inBlock > 0 ? 1 : 0;

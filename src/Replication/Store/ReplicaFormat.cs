@@ -82,8 +82,8 @@ public static class ReplicaFormat
         Superblock superblock = Planned(options);
         string path = MetadataPath(image);
         RefuseExisting(path, options.Overwrite);
-        PrepareImage(image, options);
-        using FileStream file = Opened(path, superblock.FileBytes);
+        bool isImageMade = PrepareImage(image, options);
+        using FileStream file = Reserved(image, isImageMade, superblock.FileBytes);
         Erase(file, superblock);
         WriteLog(file, superblock, options);
         byte[] block = new byte[Superblock.Bytes];
@@ -136,12 +136,13 @@ public static class ReplicaFormat
             "qublk replica format --overwrite");
     }
 
-    private static void PrepareImage(string image, ReplicaFormatOptions options)
+    // Answers whether it has made the image.
+    private static bool PrepareImage(string image, ReplicaFormatOptions options)
     {
         if (options.Content == ImageContent.New || !File.Exists(image))
         {
             MakeImage(image, options);
-            return;
+            return true;
         }
 
         using BlockImage existing = BlockImage.Open(image, readOnly: true, DirectMode.Off);
@@ -151,6 +152,8 @@ public static class ReplicaFormat
                 $"{image} has {existing.SizeBytes} bytes, the volume {options.SizeBytes}; " +
                 $"extend it: truncate -s {options.SizeBytes} {image}");
         }
+
+        return false;
     }
 
     private static void MakeImage(string image, ReplicaFormatOptions options)
@@ -177,20 +180,60 @@ public static class ReplicaFormat
         StoreFiles.SyncDirectoryOf(image);
     }
 
-    private static FileStream Opened(string path, long lengthBytes)
+    // All of the space is taken before anything is overwritten: a replica that is there survives a full disk.
+    private static FileStream Reserved(string image, bool isImageMade, long lengthBytes)
+    {
+        string path = MetadataPath(image);
+        long before = File.Exists(path) ? new FileInfo(path).Length : 0;
+        FileStream? file = null;
+        try
+        {
+            file = Opened(path);
+            Reserve(path, lengthBytes);
+            file.SetLength(lengthBytes);
+            return file;
+        }
+        catch (IOException)
+        {
+            file?.SetLength(before);
+            file?.Dispose();
+            if (file is not null && before == 0)
+            {
+                File.Delete(path);
+            }
+
+            if (isImageMade)
+            {
+                File.Delete(image);
+            }
+
+            throw;
+        }
+    }
+
+    private static FileStream Opened(string path)
     {
         try
         {
             // Locks the file against every other user, the daemon among them.
-            var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None,
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None,
                 bufferSize: 0);
-            file.SetLength(lengthBytes);
-            return file;
         }
         catch (IOException failure)
         {
             throw new ReplicaStoreException(ReplicaStoreError.Busy,
                 $"cannot open {path} for itself: {failure.Message}");
+        }
+    }
+
+    private static void Reserve(string path, long lengthBytes)
+    {
+        using FileHandle file = FileHandle.Open(path, FileAccess.ReadWrite);
+        int result = file.Reserve(0, lengthBytes);
+        if (result < 0 && result != -Errno.EOPNOTSUPP)
+        {
+            throw new ReplicaStoreException(ReplicaStoreError.NoSpace,
+                $"no space for {path} ({lengthBytes} bytes): {Errno.Describe(result)}; nothing was changed");
         }
     }
 

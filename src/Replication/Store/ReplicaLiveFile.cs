@@ -75,21 +75,22 @@ public sealed class ReplicaLiveFile : IDisposable
     // process.
     private static MemoryMapping Map(string path, long lengthBytes)
     {
-        if (!File.Exists(path))
+        using FileStream file = new(
+            path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+        long before = file.Length;
+        using FileHandle handle = FileHandle.Open(path, FileAccess.ReadWrite);
+        int result = handle.Reserve(0, lengthBytes);
+        if (result >= 0)
         {
-            using FileStream made = new(path, new FileStreamOptions
-            {
-                Mode = FileMode.CreateNew,
-                Access = FileAccess.Write,
-                PreallocationSize = lengthBytes,
-            });
-            made.SetLength(lengthBytes);
+            return MemoryMapping.Open(handle, 0, lengthBytes, writable: true);
         }
 
-        using FileHandle file = FileHandle.Open(path, FileAccess.ReadWrite);
-        int result = file.Reserve(0, lengthBytes);
-        return result < 0
-            ? throw new IOException($"no space for {path} ({lengthBytes} bytes): {Errno.Describe(result)}")
-            : MemoryMapping.Open(file, 0, lengthBytes, writable: true);
+        file.SetLength(before);
+        if (before == 0)
+        {
+            File.Delete(path);
+        }
+
+        throw new IOException($"no space for {path} ({lengthBytes} bytes): {Errno.Describe(result)}");
     }
 }

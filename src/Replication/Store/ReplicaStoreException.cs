@@ -25,6 +25,8 @@ public enum ReplicaStoreError : byte
     HasContent,
     /// <summary>Another process uses it.</summary>
     Busy,
+    /// <summary>There is no space for it; nothing was changed.</summary>
+    NoSpace,
 }
 
 /// <summary>A replica cannot be formatted or used; the message says what, where, and what mends it.</summary>

@@ -29,30 +29,15 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
     private ulong _next;
     private bool _isWritingMetadata;
 
-    public ReplicaBench(long sizeBytes)
+    public ReplicaBench(long sizeBytes) : this(New(sizeBytes))
     {
-        _superblock = new Superblock
-        {
-            Identity = new ReplicaIdentity(
-                new ClusterId(1), s_volume, new ReplicaId(1), new Incarnation(100)),
-            SizeBytes = sizeBytes,
-            LogicalBlockBytes = BlockBytes,
-            RingRecords = RingSpace.RingRecordsFor(sizeBytes),
-        };
-        int regions = MetadataState.RegionsOf(sizeBytes);
-        _live = MemoryMapping.Allocate(LivePageLayout.BytesOf(regions));
-        var state = new MetadataState(sizeBytes);
-        var opened = new OpenedReplica
-        {
-            Superblock = _superblock,
-            State = state,
-            Position = LogPosition.Empty,
-            Trust = LivePageTrust.Absent,
-            Applied = default,
-            OutOfOrder = [],
-            MustBeVoided = false,
-            Findings = [],
-        };
+    }
+
+    /// <summary>A replica as it was found.</summary>
+    public ReplicaBench(OpenedReplica opened)
+    {
+        _superblock = opened.Superblock;
+        _live = MemoryMapping.Allocate(LivePageLayout.BytesOf(opened.State.Versions.Regions));
         var options = new ReplicaOptions { Volume = s_volume, BlockBytes = BlockBytes };
         var page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(_live));
         var boot = new BootEntry(new Guid(1, 2, 3, new byte[8]), 0);
@@ -61,7 +46,16 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
         Run();
     }
 
+    public static ReplicaIdentity Identity { get; } = new(
+        new ClusterId(1), s_volume, new ReplicaId(1), new Incarnation(100));
+
     public ReplicaMachine Machine { get; }
+
+    /// <summary>Length of the live page.</summary>
+    public long LiveBytes => _live.LengthBytes;
+
+    /// <summary>Messages of any kind that were sent.</summary>
+    public long SentCount { get; private set; }
 
     /// <summary>Answers Ok to operations.</summary>
     public int AppliedCount { get; private set; }
@@ -90,15 +84,23 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
     /// <summary>Makes it a replica of epoch 1, from sequence 1 on.</summary>
     public void Start()
     {
+        AskForClaim();
+        Send(new EpochStart(
+            new Epoch(1), s_writer, new ConfigurationNumber(1), new Sequence(1), new Sequence(0),
+            new Sequence(0), new Epoch(0)));
+        _next = 1;
+    }
+
+    /// <summary>Makes it promise epoch 1; answers how many messages that takes it.</summary>
+    public long AskForClaim()
+    {
+        long before = SentCount;
         Send(new OpenSession(
             new Epoch(1), SessionRole.Writer, s_volume, new ReplicaId(1), new Incarnation(100),
             new ConfigurationNumber(1), s_writer, _superblock.SizeBytes, BlockBytes, StoreFormat.RegionBytes,
             StoreFormat.GrainBytes));
         Send(new Promise(new Epoch(1), s_writer, new ConfigurationNumber(1)));
-        Send(new EpochStart(
-            new Epoch(1), s_writer, new ConfigurationNumber(1), new Sequence(1), new Sequence(0),
-            new Sequence(0), new Epoch(0)));
-        _next = 1;
+        return SentCount - before;
     }
 
     /// <summary>Sends a write of one block of zeros.</summary>
@@ -189,9 +191,29 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
     void IReplicaEffects.Close(int session, CloseReason reason, string text) =>
         Complaints.Add($"{reason}: {text}");
 
+    /// <summary>A replica that knows nothing.</summary>
+    public static OpenedReplica New(long sizeBytes) => new()
+    {
+        Superblock = new Superblock
+        {
+            Identity = Identity,
+            SizeBytes = sizeBytes,
+            LogicalBlockBytes = BlockBytes,
+            RingRecords = RingSpace.RingRecordsFor(sizeBytes),
+        },
+        State = new MetadataState(sizeBytes),
+        Position = LogPosition.Empty,
+        Trust = LivePageTrust.Absent,
+        Applied = default,
+        OutOfOrder = [],
+        MustBeVoided = false,
+        Findings = [],
+    };
+
     private void Take<T>(in T message) where T : struct, IMessage<T>, allows ref struct
     {
         Span<byte> bytes = _head;
+        SentCount++;
         if (T.Kind is not (MessageKind.Applied or MessageKind.Flushed))
         {
             return;

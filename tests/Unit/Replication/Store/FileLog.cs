@@ -21,7 +21,7 @@ internal sealed class FileLog : IMetadataLogEffects, IDisposable
 
     public MetadataLog Log { get; }
 
-    public void Append<T>(in T entry) where T : IMetadataEntry
+    public void Append<T>(in T entry) where T : IMetadataEntry, allows ref struct
     {
         Assert.Equal(AppendResult.Queued, Log.Append(entry, MetadataLog.NoToken));
         Log.Issue();

@@ -12,13 +12,13 @@ public sealed class GrainMapTests
         var random = new Random(7);
         for (int round = 0; round < 20; round++)
         {
-            int grains = random.Next(1, 9000);
+            int grains = random.Next(1, 20_000); // Several blocks, some of them empty or full.
             var map = new GrainMap(grains);
             bool[] model = new bool[grains];
             for (int step = 0; step < 60; step++)
             {
                 int first = random.Next(grains);
-                int count = random.Next(1, Math.Min(grains - first, random.Next(3) == 0 ? 5000 : 70) + 1);
+                int count = random.Next(1, Math.Min(grains - first, random.Next(3) == 0 ? 12_000 : 70) + 1);
                 bool isIn = random.Next(2) == 0;
                 model.AsSpan(first, count).Fill(isIn);
                 if (isIn)
@@ -70,5 +70,7 @@ public sealed class GrainMapTests
         int end = Math.Min(model.Length, from + 40);
         Assert.Equal(model[from..end].All(isIn => isIn), map.ContainsAll(from, end - from));
         Assert.Equal(model[from..end].Any(isIn => isIn), map.ContainsAny(from, end - from));
+        Assert.Equal(model[from..].All(isIn => isIn), map.ContainsAll(from, model.Length - from));
+        Assert.Equal(model[from..].Any(isIn => isIn), map.ContainsAny(from, model.Length - from));
     }
 }

@@ -1,4 +1,5 @@
 using Ublk.Replication.Store;
+using Ublk.Testing.Replicas;
 using Ublk.Wire.Ids;
 using Xunit;
 

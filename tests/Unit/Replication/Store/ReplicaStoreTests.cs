@@ -1,4 +1,5 @@
 using Ublk.Replication.Store;
+using Ublk.Testing.Replicas;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
 using Ublk.Wire.Ids;

@@ -1,10 +1,10 @@
 using System.Text;
 using Ublk.Replication.Store;
 
-namespace Ublk.Tests.Unit.Replication.Store;
+namespace Ublk.Testing.Replicas;
 
 /// <summary>A state as text, so that two can be compared and a difference be read.</summary>
-internal static class StateText
+public static class StateText
 {
     public static string Of(MetadataState state)
     {
