@@ -272,7 +272,7 @@ internal sealed class Admissions : IReplicaAnswers
     // Before it follows the stream: its image must be as long as the volume.
     private void Configure(int place, Join join, ulong known)
     {
-        if (known >= _membership.Newest.Value)
+        if (!_membership.IsOutdated(known))
         {
             _membership.Confirm(place);
             Admit(place, join);

@@ -58,18 +58,36 @@ internal sealed class Membership
     /// <param name="place">Its place.</param>
     public bool Decides(int place) => Current.Members.Has(place) || (_next?.Members.Has(place) ?? false);
 
+    /// <summary>
+    /// Whether all who decide are known by name. Where replicas are named by their files alone, one that is
+    /// away is not; then nobody is told who decides.
+    /// </summary>
+    public bool IsNamed
+    {
+        get
+        {
+            bool isNamed = true;
+            foreach (int place in (_next ?? Current).Members)
+            {
+                isNamed &= _members[place] is not null;
+            }
+
+            return isNamed;
+        }
+    }
+
     /// <summary>A replica gets a place: it learns what the volume holds, and decides nothing yet.</summary>
-    /// <param name="place">A free place.</param>
+    /// <param name="place">A free place, or that of one whose disk was lost.</param>
     /// <param name="member">Who.</param>
     public void Add(int place, ReplicaMember member)
     {
-        if (_members[place] is { } other && other != member)
-        {
-            throw new InvalidOperationException($"place {place} is taken by {other}");
-        }
-
+        _confirmed = _members[place] == member ? _confirmed : _confirmed.Without(place);
         _members[place] = member;
     }
+
+    /// <summary>Whether a replica that has recorded a configuration has to be told the newest one.</summary>
+    /// <param name="number">What it has recorded.</param>
+    public bool IsOutdated(ulong number) => number < Newest.Value && IsNamed;
 
     /// <summary>The next configuration is to come into force.</summary>
     /// <param name="next">Above the newest one; all of its members have places.</param>
@@ -91,7 +109,7 @@ internal sealed class Membership
     /// <param name="place">Its place.</param>
     public void Tell(int place)
     {
-        if (_confirmed.Has(place))
+        if (_confirmed.Has(place) || !IsNamed)
         {
             return;
         }

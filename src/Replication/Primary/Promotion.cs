@@ -231,7 +231,7 @@ internal sealed class Promotion : IReplicaAnswers
         Stage = PrimaryStage.Configuring;
         foreach (int place in _complete)
         {
-            bool isKnown = _claims[place]!.Configuration >= _membership.Newest.Value;
+            bool isKnown = !_membership.IsOutdated(_claims[place]!.Configuration);
             _unconfigured = _unconfigured.Set(place, !isKnown);
             if (isKnown)
             {

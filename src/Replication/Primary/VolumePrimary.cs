@@ -175,8 +175,11 @@ public sealed partial class VolumePrimary : IVolumeEffects
     /// <param name="place">The place.</param>
     public bool Knows(int place) => _membership[place] is not null;
 
-    /// <summary>A replica gets a place, and learns what the volume holds; it decides nothing yet.</summary>
-    /// <param name="place">A free place.</param>
+    /// <summary>
+    /// A replica gets a place, and learns what the volume holds; it decides nothing yet. One that takes the
+    /// place of a member whose disk was lost must have no session before the volume is served.
+    /// </summary>
+    /// <param name="place">The place.</param>
     /// <param name="member">Who.</param>
     public void Add(int place, ReplicaMember member) => _membership.Add(place, member);
 

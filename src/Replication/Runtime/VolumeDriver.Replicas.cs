@@ -36,8 +36,8 @@ internal sealed partial class VolumeDriver
     /// <summary>Writer and replicas in numbers, for who looks at a failure.</summary>
     public string Describe()
     {
-        VolumeMachine? volume = _primary.Volume;
-        string text = $"epoch {_epoch}, {_primary.Stage}, counting {volume?.Replicas.Counting}, in stream " +
+        VolumeMachine? volume = Primary.Volume;
+        string text = $"epoch {_epoch}, {Primary.Stage}, counting {volume?.Replicas.Counting}, in stream " +
             $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
             $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, " +
             $"{_payloads.Count} payload blocks";
@@ -88,9 +88,9 @@ internal sealed partial class VolumeDriver
         BeginEvent();
         _isStopping = true;
         _stopAt = Now + (long)_found.Options.StopLimit.TotalNanoseconds;
-        if (_primary.Stage == PrimaryStage.Serving)
+        if (Primary.Stage == PrimaryStage.Serving)
         {
-            _primary.Release(Now);
+            Primary.Release(Now);
         }
         else
         {
@@ -120,9 +120,9 @@ internal sealed partial class VolumeDriver
     {
         BeginEvent();
         long now = Now;
-        _primary.OnTick(now);
+        Primary.OnTick(now);
         // A session may tell of a higher promise before anything was asked: then nothing will be.
-        bool isOutbid = _primary.Volume is null && _primary.HigherEpoch > _epoch;
+        bool isOutbid = Primary.Volume is null && Primary.HigherEpoch > _epoch;
         if ((now >= _nextAttemptAt || isOutbid) && !_isStopping)
         {
             foreach (LocalReplica replica in _replicas)
@@ -130,7 +130,7 @@ internal sealed partial class VolumeDriver
                 replica.Link.End(byReplica: false);
             }
 
-            _epoch = new Epoch(Math.Max(_epoch.Value, _primary.HigherEpoch.Value) + 1);
+            _epoch = new Epoch(Math.Max(_epoch.Value, Primary.HigherEpoch.Value) + 1);
             Begin();
         }
 
@@ -142,7 +142,7 @@ internal sealed partial class VolumeDriver
         ConnectAll();
         if (now >= _stopAt && !_isClosing)
         {
-            _primary.Volume?.OnFenced(now); // What was not finished is answered all the same.
+            Primary.Volume?.OnFenced(now); // What was not finished is answered all the same.
             CloseAll();
         }
 
@@ -186,7 +186,7 @@ internal sealed partial class VolumeDriver
             return LocalReplicaStage.Closed;
         }
 
-        ReplicaTable? table = _primary.Volume?.Replicas;
+        ReplicaTable? table = Primary.Volume?.Replicas;
         return table is null || !table.InStream.Has(place) ? LocalReplicaStage.Behind
             : table.Counting.Has(place) ? LocalReplicaStage.InSync : LocalReplicaStage.Resyncing;
     }
@@ -209,8 +209,8 @@ internal sealed partial class VolumeDriver
 
     private void ConnectAll()
     {
-        bool isServing = _primary.Stage == PrimaryStage.Serving;
-        if (_isClosing || _primary.Stage is PrimaryStage.Failed or PrimaryStage.Ended)
+        bool isServing = Primary.Stage == PrimaryStage.Serving;
+        if (_isClosing || Primary.Stage is PrimaryStage.Failed or PrimaryStage.Ended)
         {
             return;
         }
@@ -222,7 +222,7 @@ internal sealed partial class VolumeDriver
             if (mayCome && (isServing || !replica.IsNewcomer) && Now >= replica.NextAttemptAt)
             {
                 replica.Link.Open();
-                _primary.OnSession(place, Now);
+                Primary.OnSession(place, Now);
             }
         }
     }
@@ -292,7 +292,9 @@ internal sealed partial class VolumeDriver
     {
         LocalReplica replica = _replicas[place];
         ReplicaIdentity identity = files.Identity;
-        _members[place] = new ReplicaMember(identity.Replica, identity.Incarnation);
+        var member = new ReplicaMember(identity.Replica, identity.Incarnation);
+        _members[place] = member;
+        _writer?.Add(place, member);
         try
         {
             replica.MustReopen = false;

@@ -25,13 +25,13 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
     private readonly VolumeMemory _memory;
     private readonly LocalVolumeFiles _found;
     private readonly LocalReplica[] _replicas;
-    private readonly ReplicaMember[] _members;
+    private readonly ReplicaMember?[] _members;
     private readonly PayloadHolder _payloads;
     private readonly LoopTimer _timer;
     private readonly int _local;
     private readonly TaskCompletionSource _served = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private VolumePrimary _primary = null!;
+    private VolumePrimary? _writer;
     private Epoch _epoch;
     private long _nextAttemptAt = long.MaxValue;
     private long _stopAt = long.MaxValue;
@@ -56,7 +56,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
         _epoch = found.FirstEpoch;
         int count = found.Replicas.Count;
         _replicas = new LocalReplica[count];
-        _members = new ReplicaMember[count];
+        _members = new ReplicaMember?[count];
         _stages = new LocalReplicaStage[count];
         _local = -1;
         BeginEvent();
@@ -83,12 +83,14 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
     public Task Served => _served.Task;
 
     /// <summary>How far the writer is.</summary>
-    public PrimaryStage Stage => _primary.Stage;
+    public PrimaryStage Stage => Primary.Stage;
 
     /// <summary>The epoch of the writer, or of its last attempt.</summary>
     public Epoch Epoch => _epoch;
 
     private long Now => _loop.NowNs;
+
+    private VolumePrimary Primary => _writer!;
 
     /// <summary>
     /// Takes a request of the host. Of a write's payload the writer holds a share of its own until every
@@ -105,7 +107,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
             _payloads.Take(request.Buffer);
         }
 
-        _primary.Submit(request, completion, Now);
+        Primary.Submit(request, completion, Now);
         EndEvent();
     }
 
@@ -126,7 +128,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
     void IReplicaHome.OnHostReadEnded(ReplicaDriver driver, in ImageOperation read, int result)
     {
         bool isCurrent = !driver.IsStopped && driver.Machine.IsCurrent(read.OffsetBytes, read.LengthBytes);
-        _primary.OnLocalReadEnded(
+        Primary.OnLocalReadEnded(
             read.Name, isCurrent ? result : -Errno.EIO, (int)read.LengthBytes, Now);
     }
 
@@ -176,6 +178,11 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
 
     void IPrimaryEffects.StageChanged(PrimaryStage stage) => _hasStageChanged = true;
 
+    void IPrimaryEffects.ConfigurationChanged()
+    {
+        // Who keeps a local volume, and how large it is, is fixed while it is served.
+    }
+
     private bool TryDeliver()
     {
         bool wasAny = false;
@@ -196,7 +203,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
                 wasAny = true;
                 MessageHead head = link.ToPrimary.Take(out IoBuffer payload);
                 _payloads.Take(payload);
-                _primary.OnMessage(place, head, payload, Now);
+                Primary.OnMessage(place, head, payload, Now);
                 link.ToPrimary.Done();
             }
 
@@ -223,7 +230,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
             replica.Driver!.Machine.OnSessionEnded(session, Now);
         }
 
-        _primary.OnSessionEnded(place, Now);
+        Primary.OnSessionEnded(place, Now);
         return true;
     }
 
@@ -235,7 +242,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
         }
 
         _hasStageChanged = false;
-        switch (_primary.Stage)
+        switch (Primary.Stage)
         {
             case PrimaryStage.Serving:
                 _served.TrySetResult();
@@ -275,7 +282,7 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
             Serving = WindowOf(_memory.Host.CapacityBytes) with { MaxRequests = options.MaxRequests },
         };
         const long Forever = long.MaxValue / 4;
-        _primary = new VolumePrimary(
+        _writer = new VolumePrimary(
             _found.NeedsAll ? primary with { ClaimGraceNs = Forever } : primary, this);
         ConnectAll();
     }

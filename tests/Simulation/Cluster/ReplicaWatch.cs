@@ -194,6 +194,11 @@ internal sealed class ReplicaWatch(ClusterWorld world, int place)
     private void LeavesIntents(int region, MetadataState state)
     {
         ulong epoch = state.History.Last.Epoch, version = state.Versions[region];
+        if (version == 0)
+        {
+            return; // Marked ahead, and never touched.
+        }
+
         Expect(HasSynced(epoch, version), "intents are cleared of what is not durable", (region, version));
         Expect(world.Watch.IsSynced(epoch, version),
             "intents are cleared of what is not durable on W", (region, version));

@@ -211,7 +211,7 @@ public sealed class CrashWorkload
         Stamp(offset, length, mutation == Mutation.Write ? sequence : 0);
         _replica.Tell(new Write(
             new Epoch(_epoch), new Sequence(sequence), mutation, MutationFlags.None, offset, length,
-            mutation == Mutation.Write ? Crc32C.Compute(payload.Span) : 0, Committed), payload);
+            mutation == Mutation.Write ? Crc32C.Compute(payload.Span) : 0, Committed, new View(1)), payload);
     }
 
     private void Flush() =>

@@ -44,7 +44,7 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
                 Epoch = new Epoch(1),
                 Writer = new Writer(new NodeId(1), 1),
                 Configuration = new VolumeConfiguration(1, group),
-                Members = members,
+                Members = [.. members],
                 Local = 0,
                 SizeBytes = sizeBytes,
                 BlockBytes = BlockBytes,
@@ -127,6 +127,10 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
         _happenings.Enqueue(new Happening(What.LocalRead, 0, read, buffer.LengthBytes, null, default));
 
     void IPrimaryEffects.ReleasePayload(in IoBuffer payload)
+    {
+    }
+
+    void IPrimaryEffects.ConfigurationChanged()
     {
     }
 

@@ -40,7 +40,7 @@ public sealed class DamagedFilesTests : IDisposable
             var work = new CrashWorkload(replica, 0, random, _ => { });
             replica.Run();
             work.Begin(joins: false);
-            while (replica.LastRecord < RingRecords + 120)
+            while (replica.LastRecord < RingRecords + 160)
             {
                 work.Play(4);
                 replica.Run();
