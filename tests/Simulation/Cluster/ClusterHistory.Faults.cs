@@ -218,6 +218,7 @@ internal sealed partial class ClusterHistory
         _world.Note("calm");
         _world.Network.Faults = NetworkFaults.None with { TimeoutNs = LatencyModel.Second };
         _world.Network.HealAll();
+        SetLatencies(LatencyModel.Network, variants: 1); // A lease shorter than a round trip is none.
         for (int i = 0; i < _nodes.Length; i++)
         {
             _nodes[i].Thaw();

@@ -73,7 +73,7 @@ internal sealed partial class ClusterHistory
         {
             Faults = _options.Network,
         };
-        SetLatencies();
+        SetLatencies(_options.Link, variants: 5);
         world.OnStageChanged = OnStageChanged;
         world.OnPrimaryEvent = OnPrimaryEvent;
         world.OnConfigurationChanged = OnConfigurationChanged;
@@ -138,14 +138,14 @@ internal sealed partial class ClusterHistory
     private bool IsQuiet => IsWhole && _writer!.Machine.Volume!.Window.Count == 0;
 
     // Ways differ, so that replicas are not all at the same point.
-    private void SetLatencies()
+    private void SetLatencies(LatencyModel link, int variants)
     {
         for (int from = 0; from < _nodes.Length; from++)
         {
             for (int to = 0; to < _nodes.Length; to++)
             {
-                LatencyModel link = _options.Link;
-                _world.Network.SetLatency(from, to, link with { UsualNs = link.UsualNs << _random.Below(5) });
+                LatencyModel way = link with { UsualNs = link.UsualNs << _random.Below(variants) };
+                _world.Network.SetLatency(from, to, way);
             }
         }
     }
