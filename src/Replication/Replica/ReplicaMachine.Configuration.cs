@@ -68,13 +68,17 @@ public sealed partial class ReplicaMachine
             configure.Number.Value, old, configure.OldWriteQuorum, members, configure.NewWriteQuorum);
         _configurationSession = session;
         _configurationSize = configure.SizeBytes;
-        if (_configurationSize > State.SizeBytes)
+        if (_configurationSize == State.SizeBytes)
+        {
+            RecordConfiguration();
+        }
+        else if (RingSpace.IsEnough(_context.Superblock.RingRecords, _configurationSize))
         {
             _effects.GrowImage(ReplicaContext.Name(ReplicaIo.Configuration), _configurationSize);
         }
         else
         {
-            RecordConfiguration();
+            AnswerConfiguration(AnswerStatus.NoSpace); // The ring is too short for so large a volume.
         }
 
         return null;

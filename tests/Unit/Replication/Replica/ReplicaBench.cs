@@ -214,15 +214,19 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
     {
         Span<byte> bytes = _head;
         SentCount++;
-        if (T.Kind is not (MessageKind.Applied or MessageKind.Flushed))
+        if (T.Kind is not (MessageKind.Applied or MessageKind.Flushed or MessageKind.Configured))
         {
             return;
         }
 
         int length = MessageWriter.Write(message, bytes);
         MessageHead head = MessageParser.Parse(bytes[..length]);
-        AnswerStatus status = T.Kind == MessageKind.Applied
-            ? head.Read<Applied>().Status : head.Read<Flushed>().Status;
+        AnswerStatus status = T.Kind switch
+        {
+            MessageKind.Applied => head.Read<Applied>().Status,
+            MessageKind.Flushed => head.Read<Flushed>().Status,
+            _ => head.Read<Configured>().Status,
+        };
         AppliedCount += T.Kind == MessageKind.Applied && status == AnswerStatus.Ok ? 1 : 0;
         FlushedCount += T.Kind == MessageKind.Flushed && status == AnswerStatus.Ok ? 1 : 0;
         if (status != AnswerStatus.Ok)

@@ -111,6 +111,26 @@ public sealed class ReplicaMachineTests : IDisposable
         Assert.Equal(1ul, _bench.Machine.Promise.Epoch);
     }
 
+    // A longer image could not be undone: nothing is made longer before it is known that the ring can follow.
+    [Fact]
+    public void AVolumeThatTheRingCannotHoldIsRefusedBeforeItGrows()
+    {
+        _bench.Start();
+        ReplicaMember[] members = [new ReplicaMember(new ReplicaId(1), new Incarnation(100))];
+        _bench.Send(new Configure
+        {
+            Epoch = new Epoch(1),
+            Number = new ConfigurationNumber(2),
+            Stage = ConfigurationKind.New,
+            SizeBytes = 64L << 40,
+            NewWriteQuorum = 1,
+            NewReplicas = new MessageList<ReplicaMember>(members),
+        });
+        Assert.Equal("Configured NoSpace", Assert.Single(_bench.Complaints));
+        Assert.Equal(Size, _bench.Machine.State.SizeBytes);
+        Assert.Null(_bench.Machine.State.Configuration);
+    }
+
     private void Play(int writes)
     {
         for (int i = 0; i < writes; i++)
