@@ -44,7 +44,8 @@ internal sealed partial class ClusterHistory
     // Mostly the newest; who reads the metadata from a stale copy must do no harm.
     private VolumeRecord RecordForAttachment()
     {
-        VolumeRecord record = _random.Chance(100) && _records.Count > 1 && !_isCalm
+        bool mayBeStale = _records.Count > 1 && !_isCalm && !_isScripted;
+        VolumeRecord record = _random.Chance(100) && mayBeStale
             ? _records[_random.Below(_records.Count)] : Newest;
         if (_added == NoPlace || record != Newest)
         {
@@ -127,7 +128,7 @@ internal sealed partial class ClusterHistory
         }
 
         int count = members.Count;
-        int quorum = _random.Chance(600) ? count / 2 + 1 : _random.Between(1, count);
+        int quorum = _isScripted || _random.Chance(600) ? count / 2 + 1 : _random.Between(1, count);
         _wantedGroup = new ReplicaGroup(members, new QuorumRule(count, quorum));
         _world.Note($"change: to {members} W {quorum}, {_added} is new");
     }

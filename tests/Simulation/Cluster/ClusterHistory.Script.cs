@@ -166,6 +166,26 @@ internal sealed partial class ClusterHistory
     /// <summary>The session between two nodes is reset.</summary>
     public void Reset(int one, int other) => _world.Network.ResetBetween(one, other);
 
+    /// <summary>The disk of a node is lost: an empty one is in its place, and takes the lost one's.</summary>
+    /// <param name="node">Which.</param>
+    public void LoseDisk(int node)
+    {
+        ReplaceDisk(node);
+        Expect(IsChanging, "the disk is replaced");
+        Restart(node);
+        Until(() => !IsChanging);
+    }
+
+    /// <summary>The volume becomes larger.</summary>
+    /// <returns>Its first new block.</returns>
+    public int GrowDone()
+    {
+        int block = _world.Checker.Blocks;
+        Grow();
+        Until(() => !IsChanging && _world.Checker.Blocks > block);
+        return block;
+    }
+
     /// <summary>Whether the node with the volume is one.</summary>
     public bool IsServedBy(int node) => _writer?.Node == _nodes[node];
 

@@ -29,6 +29,8 @@ public sealed class ScheduleTests : IDisposable
         [nameof(GhostsAreOverwritten)] = GhostsAreOverwritten,
         [nameof(WhatIsOutOfOrderIsNotLost)] = WhatIsOutOfOrderIsNotLost,
         [nameof(AFrozenWriterReadsNothing)] = AFrozenWriterReadsNothing,
+        [nameof(ALostDiskIsReplaced)] = ALostDiskIsReplaced,
+        [nameof(WhoWasAwayGrowsToo)] = WhoWasAwayGrowsToo,
     };
 
     private readonly WorldPools _pools = new();
@@ -295,5 +297,38 @@ public sealed class ScheduleTests : IDisposable
         history.WriteDone(1);
         history.Thaw(0);
         history.Pass(500);
+    }
+
+    // An empty disk is no member of the volume before it holds everything, and the lost one never again.
+    private static void ALostDiskIsReplaced(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(1);
+        history.WriteDone(One);
+        history.LoseDisk(2);
+        history.LeaveOut(1);
+        history.WriteDone(Two);
+        history.Kill(0);
+        history.Heal(1);
+        history.Serve(1);
+        history.ReadDone(One);
+        history.ReadDone(Two);
+        history.Restart(0);
+    }
+
+    // 2 was away while the volume grew, and is in the next set that serves.
+    private static void WhoWasAwayGrowsToo(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(1);
+        history.LeaveOut(2);
+        int block = history.GrowDone();
+        history.WriteDone(block);
+        history.Kill(0);
+        history.Heal(2);
+        history.Serve(2);
+        history.ReadDone(block);
+        history.WriteDone(block + 1);
+        history.Restart(0);
     }
 }
