@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Ublk.Node.Local;
-using Ublk.Uring;
 
 namespace Ublk.Node.Cli;
 
@@ -17,11 +16,8 @@ internal sealed class AttachOptions
 
     private readonly Option<long> _size = SizeOption("--size", "Size of a memory or null target");
 
-    private readonly Option<int> _id = new("--id")
-    {
-        Description = "Number of the (first) device; without it the kernel chooses",
-        DefaultValueFactory = _ => -1,
-    };
+    private readonly DeviceOptions _device = new(
+        "Number of the (first) device; without it the kernel chooses", "Requests per queue, 1 to 4096");
 
     private readonly Option<bool> _readOnly = new("--read-only")
     {
@@ -33,18 +29,6 @@ internal sealed class AttachOptions
         Description = "Logical block in bytes: 512, 1024, 2048 or 4096; without it the image's own",
     };
 
-    private readonly Option<DirectMode> _direct = new("--direct")
-    {
-        Description = "Go past the page cache (O_DIRECT)",
-        DefaultValueFactory = _ => DirectMode.Auto,
-    };
-
-    private readonly Option<int> _depth = new("--depth")
-    {
-        Description = "Requests per queue, 1 to 4096",
-        DefaultValueFactory = _ => 128,
-    };
-
     private readonly Option<int> _queues = new("--queues")
     {
         Description = "Queues; the kernel grants at most one per processor",
@@ -54,21 +38,8 @@ internal sealed class AttachOptions
     private readonly Option<string> _writeCopy = OnOff("--write-copy",
         "Copy each write once before it goes to the image; off saves the copy");
 
-    private readonly Option<string> _autoBuffers = OnOff("--auto-buffers",
-        "Read straight into the request's pages where the kernel can");
-
     private readonly Option<long> _memory = SizeOption("--memory",
         "Payload memory, locked: 1M to 1G; without it 32M");
-
-    private readonly Option<double> _timeout = new("--request-timeout")
-    {
-        Description = "Seconds after which a request fails with a time-out; 0 for never",
-    };
-
-    private readonly Option<int?> _processor = new("--cpu")
-    {
-        Description = "Processor for the serving thread",
-    };
 
     /// <summary>Adds them to a command.</summary>
     public void AddTo(Command command)
@@ -76,8 +47,8 @@ internal sealed class AttachOptions
         command.Arguments.Add(_images);
         Option[] options =
         [
-            _target, _size, _id, _readOnly, _blockSize, _direct, _depth, _queues, _writeCopy,
-            _autoBuffers, _memory, _timeout, _processor,
+            _target, _size, _device.Id, _readOnly, _blockSize, _device.Direct, _device.Depth, _queues,
+            _writeCopy, _device.AutoBuffers, _memory, _device.Timeout, _device.Processor,
         ];
         foreach (Option option in options)
         {
@@ -104,33 +75,23 @@ internal sealed class AttachOptions
     private LocalOptions ReadCommon(ParseResult parse)
     {
         long memory = parse.GetValue(_memory);
-        return new LocalOptions
+        return _device.Read(parse) with
         {
             Target = parse.GetValue(_target),
             SizeBytes = parse.GetValue(_size),
-            DeviceId = parse.GetValue(_id),
             ReadOnly = parse.GetValue(_readOnly),
             BlockBytes = parse.GetValue(_blockSize),
-            Direct = parse.GetValue(_direct),
-            Depth = parse.GetValue(_depth),
             Queues = parse.GetValue(_queues),
             WriteCopy = parse.GetValue(_writeCopy) == "on",
-            AutoBuffers = parse.GetValue(_autoBuffers) == "on",
             PoolBytes = memory == 0 ? new LocalOptions().PoolBytes : memory,
-            RequestTimeoutSeconds = parse.GetValue(_timeout),
-            Processor = parse.GetValue(_processor),
         };
     }
 
     private void AddValidators(Command command)
     {
-        Range(_depth, value => value is >= 1 and <= 4096, "1 to 4096");
         Range(_queues, value => value is >= 1 and <= 64, "1 to 64");
-        Range(_id, value => value >= -1, "0 or higher");
         Range(_blockSize, value => value is 0 or 512 or 1024 or 2048 or 4096, "512, 1024, 2048 or 4096");
         Range(_memory, value => value is 0 or (>= 1 << 20 and <= 1 << 30), "1M to 1G");
-        Range(_timeout, value => value is >= 0 and <= 86400, "0 to 86400 seconds");
-        Range(_processor, value => value is null or (>= 0 and < 1024), "0 to 1023");
         command.Validators.Add(result =>
         {
             if (!TryGet(() => result.GetValue(_target), out LocalTargetKind target) ||

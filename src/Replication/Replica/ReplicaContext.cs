@@ -78,6 +78,15 @@ internal sealed class ReplicaContext
             ? $"the bytes of operation {next} do not match their checksum" : null;
     }
 
+    /// <summary>Why a pushed piece cannot be taken; null when it can.</summary>
+    /// <param name="chunk">The piece.</param>
+    /// <param name="payload">Its bytes, if it has any.</param>
+    public string? RefusalOf(in CopyChunk chunk, in IoBuffer payload) =>
+        chunk.Status != AnswerStatus.Ok ? "a pushed piece that is none" :
+        !IsLegal(chunk.OffsetBytes, chunk.LengthBytes) ? "a pushed piece outside of the volume" :
+        chunk.PayloadBytes > 0 && Crc32C.Compute(payload.Span) != chunk.Crc32C
+            ? $"the bytes of the piece at {chunk.OffsetBytes} do not match their checksum" : null;
+
     /// <summary>Regions, first and last, that are about to become missing: nothing counts there.</summary>
     public List<(int First, int Last)> Breaking { get; } = [];
 

@@ -1,6 +1,5 @@
 using Ublk.Replication.Store;
 using Ublk.Uring;
-using Ublk.Wire;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 
@@ -38,12 +37,8 @@ internal sealed class ReplicaCopies
     /// <returns>Null, or why the session has to end.</returns>
     public string? Accept(int session, in CopyChunk chunk, in IoBuffer payload)
     {
-        bool hasBytes = chunk.Flags == CopyFlags.None;
-        string? refusal =
-            chunk.Status != AnswerStatus.Ok ? "a pushed piece that is none" :
-            !_context.IsLegal(chunk.OffsetBytes, chunk.LengthBytes) ? "a pushed piece outside of the volume" :
-            hasBytes && Crc32C.Compute(payload.Span) != chunk.Crc32C
-                ? $"the bytes of the piece at {chunk.OffsetBytes} do not match their checksum" : null;
+        bool hasBytes = chunk.PayloadBytes > 0;
+        string? refusal = _context.RefusalOf(chunk, payload);
         int slot = Array.FindIndex(_copies, copy => !copy.IsUsed);
         if (refusal is not null || slot < 0)
         {
