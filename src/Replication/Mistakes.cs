@@ -153,14 +153,22 @@ internal enum Mistake
     /// A piece is laid over operations that were under way when its region was compared. Breaks rule 19.
     /// </summary>
     PieceOverUnderWay,
-    /// <summary>A source is taken that lacks what the target was never sent. Breaks rule 19.</summary>
-    SourceNotFarEnough,
     /// <summary>A region is no longer missing before its copy is on stable media. Breaks rule 19.</summary>
     RegionLeavesBeforeSync,
     /// <summary>The local image is read where it is missing. Breaks section 4.5.</summary>
     StaleLocalRead,
     /// <summary>A peer answers a read before it has applied what was acknowledged. Breaks rule 13.</summary>
     PeerReadTooEarly,
+    /// <summary>
+    /// Digests of a position of the stream do not wait for what comes before it. Breaks section 7.
+    /// </summary>
+    DigestsOutOfOrder,
+    /// <summary>
+    /// What differs is repaired from a replica that no other agrees with. Breaks section 7.
+    /// </summary>
+    RepairedFromAnybody,
+    /// <summary>A repair is written over what the host has written since. Breaks section 7.</summary>
+    RepairOverNewer,
 }
 
 /// <summary>Whether a mistake is to be made. In a program as it is shipped none ever is.</summary>

@@ -34,6 +34,8 @@ internal enum FaultKind
     ChangeMembers,
     /// <summary>The volume is made larger.</summary>
     Grow,
+    /// <summary>The replicas are compared; no fault, but what is found would be one.</summary>
+    Scrub,
     /// <summary>
     /// A host misses the last writes; then one that has them loses its memory, another one is out of reach,
     /// and somebody wants the volume with what is left.

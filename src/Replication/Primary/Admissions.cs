@@ -10,7 +10,7 @@ namespace Ublk.Replication.Primary;
 /// the others are told what they miss, follow the stream, and have the rest pushed underneath (replication
 /// design, section 7 and rules 2, 19, 20). The source is a replica that counts, the local one if it does.
 /// </summary>
-internal sealed class Admissions : IReplicaAnswers
+internal sealed partial class Admissions : IReplicaAnswers
 {
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
@@ -18,23 +18,26 @@ internal sealed class Admissions : IReplicaAnswers
     private readonly Membership _membership;
     private readonly Join?[] _joins = new Join?[ReplicaMask.Places];
     private VolumeMachine? _volume;
-    private uint _lastId = 1u << 30; // Apart from the numbers of copies and reads.
+    private readonly RequestIds _ids;
 
     /// <summary>Nobody has come yet.</summary>
     /// <param name="options">The attachment.</param>
+    /// <param name="ids">Names questions.</param>
     /// <param name="effects">Sends messages.</param>
     /// <param name="promotion">Knows the epoch's history.</param>
     /// <param name="membership">Knows the newest configuration.</param>
     public Admissions(
-        PrimaryOptions options, IPrimaryEffects effects, Promotion promotion, Membership membership)
+        PrimaryOptions options, RequestIds ids, IPrimaryEffects effects, Promotion promotion,
+        Membership membership)
     {
         _options = options;
+        _ids = ids;
         _effects = effects;
         _promotion = promotion;
         _membership = membership;
-        Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
+        Copies = new RegionCopies(options, ids, effects)
         {
-            HasApplied = (place, sequence) => _volume!.Replicas[place].Applied >= sequence,
+            Position = () => new Sequence(_volume!.Window.Next - 1),
             OnDone = OnCopied,
             OnFailed = OnCopyFailed,
         };
@@ -297,13 +300,6 @@ internal sealed class Admissions : IReplicaAnswers
         Compare();
     }
 
-    private int SourceFor(int target)
-    {
-        ReplicaMask counting = _volume!.Replicas.Counting.Without(target);
-        return _options.Local >= 0 && counting.Has(_options.Local)
-            ? _options.Local : counting.FirstOutside(default, -1);
-    }
-
     private void Start(int place, Join join)
     {
         VolumeMachine volume = _volume!;
@@ -331,58 +327,6 @@ internal sealed class Admissions : IReplicaAnswers
         _membership.Tell(place);
         _ = volume.OnReplicaJoins(place, Now);
         Compare();
-    }
-
-    private void AddCopies(int place, Join join, MissingRun run)
-    {
-        for (long region = run.FirstRegion; region < run.FirstRegion + run.Count; region++)
-        {
-            join.Left++;
-            AddCopy(place, join, (int)region);
-        }
-    }
-
-    private void AddCopy(int place, Join join, int region)
-    {
-        int source = SourceFor(place);
-        if (source < 0)
-        {
-            _effects.Close(place, CloseReason.Overloaded, "there is no replica to copy from now");
-            return;
-        }
-
-        Copies.Add(new RegionCopy(
-            Copies, region, StoreFormat.RangeOfRegion(region, _membership.SizeBytes), source,
-            ReplicaMask.Of(place), join.HasFailed ? ReplicaMask.Of(place) : default, []));
-    }
-
-    private void OnCopied(RegionCopy copy)
-    {
-        int place = copy.Targets.FirstOutside(default, -1);
-        if (place >= 0 && _joins[place] is { Stage: JoinStage.Copying } join)
-        {
-            uint id = ++_lastId;
-            join.Closing.Add(id);
-            _effects.Send(place, new RegionDone(
-                _options.Epoch, new RequestId(id), copy.Region, new Sequence(copy.Issued)));
-        }
-    }
-
-    private void OnCopyFailed(RegionCopy copy, int place, AnswerStatus status)
-    {
-        int target = copy.Targets.FirstOutside(default, -1);
-        if (target >= 0 && _joins[target] is { Stage: JoinStage.Copying } join)
-        {
-            // The source was not far enough, or had no room: once more, behind the others.
-            if (status is AnswerStatus.NotCurrent or AnswerStatus.Busy)
-            {
-                AddCopy(target, join, copy.Region);
-            }
-            else
-            {
-                _effects.Close(target, CloseReason.Failed, $"region {copy.Region}: {status} at {place}");
-            }
-        }
     }
 
     private void EndWhenWhole(int place, Join join)

@@ -64,6 +64,22 @@ public interface IPrimaryEffects
     /// <param name="stage">Which.</param>
     void StageChanged(PrimaryStage stage);
 
+    /// <summary>
+    /// What was copied to a replica reads back as something else, and is copied again: its disk or its memory
+    /// cannot be trusted.
+    /// </summary>
+    /// <param name="replica">Which.</param>
+    /// <param name="region">The region.</param>
+    void StillDiffers(int replica, int region);
+
+    /// <summary>A scrub has found that replicas differ, and has done about it what it could.</summary>
+    /// <param name="difference">Where, and how it ended.</param>
+    void Differs(in ScrubDifference difference);
+
+    /// <summary>A scrub has come to its end, or was broken off.</summary>
+    /// <param name="report">What it has seen.</param>
+    void ScrubEnded(ScrubReport report);
+
     /// <summary>A configuration has come into force, or the old set of a joint one can be left.</summary>
     void ConfigurationChanged();
 }

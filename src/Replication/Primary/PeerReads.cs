@@ -12,13 +12,15 @@ internal sealed class PeerReads
     private readonly Epoch _epoch;
     private readonly IPrimaryEffects _effects;
     private readonly List<PendingRead> _pending = [];
-    private uint _lastId = uint.MaxValue / 2; // Apart from the numbers of copies.
+    private readonly RequestIds _ids;
 
     /// <summary>None under way.</summary>
     /// <param name="epoch">The epoch.</param>
+    /// <param name="ids">Names questions.</param>
     /// <param name="effects">Sends the questions.</param>
-    public PeerReads(Epoch epoch, IPrimaryEffects effects)
+    public PeerReads(Epoch epoch, RequestIds ids, IPrimaryEffects effects)
     {
+        _ids = ids;
         _epoch = epoch;
         _effects = effects;
     }
@@ -31,10 +33,10 @@ internal sealed class PeerReads
     /// <param name="acknowledged">The peer must have applied everything up to this.</param>
     public void Ask(int place, ulong read, long offsetBytes, in IoBuffer buffer, ulong acknowledged)
     {
-        _lastId++;
-        _pending.Add(new PendingRead(_lastId, place, read, buffer));
+        RequestId id = _ids.Next();
+        _pending.Add(new PendingRead(id.Value, place, read, buffer));
         _effects.Send(place, new Read(
-            _epoch, new RequestId(_lastId), offsetBytes, buffer.LengthBytes, new Sequence(acknowledged)));
+            _epoch, id, offsetBytes, buffer.LengthBytes, new Sequence(acknowledged)));
     }
 
     /// <summary>Takes an answer.</summary>

@@ -27,16 +27,18 @@ internal sealed class Promotion : IReplicaAnswers
 
     /// <summary>Begins to ask.</summary>
     /// <param name="options">The attachment.</param>
+    /// <param name="ids">Names questions.</param>
     /// <param name="effects">Sends messages.</param>
     /// <param name="membership">Who decides.</param>
-    public Promotion(PrimaryOptions options, IPrimaryEffects effects, Membership membership)
+    public Promotion(
+        PrimaryOptions options, RequestIds ids, IPrimaryEffects effects, Membership membership)
     {
         _options = options;
         _effects = effects;
         _membership = membership;
-        Copies = new RegionCopies(options.Epoch, options.RegionsAtOnce, effects)
+        Copies = new RegionCopies(options, ids, effects)
         {
-            HasApplied = (_, _) => true, // Nothing is written before the epoch has started.
+            Position = () => Sequence.None, // Nothing is written before the epoch has started.
             OnDone = _ => EndWhenCopied(),
             OnFailed = OnCopyFailed,
         };

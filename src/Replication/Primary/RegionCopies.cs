@@ -15,18 +15,20 @@ internal sealed class RegionCopies
     private readonly Epoch _epoch;
     private readonly Dictionary<uint, Question> _questions = [];
     private readonly Queue<RegionCopy> _waiting = new();
+    private readonly Queue<RegionCopy> _later = new();
     private readonly List<RegionCopy> _current = [];
     private readonly int _atOnce;
-    private uint _lastId;
+    private readonly RequestIds _ids;
 
     /// <summary>None under way.</summary>
-    /// <param name="epoch">The epoch that every message carries.</param>
-    /// <param name="atOnce">Most regions at once.</param>
+    /// <param name="options">The attachment.</param>
+    /// <param name="ids">Names questions.</param>
     /// <param name="effects">Sends messages.</param>
-    public RegionCopies(Epoch epoch, int atOnce, IPrimaryEffects effects)
+    public RegionCopies(PrimaryOptions options, RequestIds ids, IPrimaryEffects effects)
     {
-        _epoch = epoch;
-        _atOnce = atOnce;
+        _epoch = options.Epoch;
+        _atOnce = options.RegionsAtOnce;
+        _ids = ids;
         _effects = effects;
     }
 
@@ -38,8 +40,8 @@ internal sealed class RegionCopies
         Push,
     }
 
-    /// <summary>Whether a source has applied everything up to a sequence.</summary>
-    public required Func<int, ulong, bool> HasApplied { get; init; }
+    /// <summary>Where the stream is; none before there is one.</summary>
+    public required Func<Sequence> Position { get; init; }
 
     /// <summary>Called with every region that is done.</summary>
     public required Action<RegionCopy> OnDone { get; init; }
@@ -48,7 +50,7 @@ internal sealed class RegionCopies
     public required Action<RegionCopy, int, AnswerStatus> OnFailed { get; init; }
 
     /// <summary>Whether none is under way or waits.</summary>
-    public bool IsIdle => _current.Count == 0 && _waiting.Count == 0;
+    public bool IsIdle => _current.Count == 0 && _waiting.Count == 0 && _later.Count == 0;
 
     /// <summary>Takes up a region, now or when others are done.</summary>
     /// <param name="copy">It.</param>
@@ -58,10 +60,24 @@ internal sealed class RegionCopies
         BeginMore();
     }
 
+    /// <summary>The same, with the next tick: whoever is to answer has no room now.</summary>
+    /// <param name="copy">It.</param>
+    public void AddLater(RegionCopy copy) => _later.Enqueue(copy);
+
+    /// <summary>Time has passed.</summary>
+    public void OnTick()
+    {
+        while (_later.TryDequeue(out RegionCopy? copy))
+        {
+            Add(copy);
+        }
+    }
+
     /// <summary>A replica is gone: copies to it are forgotten, those from it have failed.</summary>
     /// <param name="place">Its place.</param>
     public void Drop(int place)
     {
+        OnTick();
         List<RegionCopy> gone = _current.FindAll(copy => copy.Source == place || copy.Targets.Has(place));
         for (int count = _waiting.Count; count > 0; count--)
         {
@@ -78,18 +94,6 @@ internal sealed class RegionCopies
         }
     }
 
-    /// <summary>Sources may have applied more: those who wait for that go on.</summary>
-    public void Step()
-    {
-        for (int i = 0; i < _current.Count; i++)
-        {
-            if (_current[i].IsWaiting)
-            {
-                _current[i].AskSource();
-            }
-        }
-    }
-
     /// <summary>Forgets everything.</summary>
     public void Clear()
     {
@@ -100,6 +104,7 @@ internal sealed class RegionCopies
 
         _questions.Clear();
         _waiting.Clear();
+        _later.Clear();
         _current.Clear();
     }
 
@@ -108,7 +113,8 @@ internal sealed class RegionCopies
     {
         if (TryTake(digests.Id, place, QuestionKind.Digests, out Question question))
         {
-            if (digests.Status == AnswerStatus.Ok)
+            bool isUnreadable = digests.Status == AnswerStatus.IoError && place != question.Copy.Source;
+            if (digests.Status == AnswerStatus.Ok || isUnreadable)
             {
                 question.Copy.OnDigests(place, digests.Issued.Value, payload.Span);
             }
@@ -184,9 +190,12 @@ internal sealed class RegionCopies
         }
     }
 
-    internal void AskDigests(RegionCopy copy, int place) => _effects.Send(place, new DigestsRequest(
-        _epoch, Ask(copy, place, QuestionKind.Digests), copy.OffsetBytes, copy.LengthBytes,
-        MessageLimits.CopyBlockBytes));
+    internal void AskDigests(RegionCopy copy, int place, Sequence position) => _effects.Send(
+        place, new DigestsRequest(
+            _epoch, Ask(copy, place, QuestionKind.Digests), copy.OffsetBytes, copy.LengthBytes,
+            MessageLimits.CopyBlockBytes, position));
+
+    internal void NoteDifference(RegionCopy copy, int place) => _effects.StillDiffers(place, copy.Region);
 
     internal void AskBlocks(RegionCopy copy, int place, ulong[] wanted)
     {
@@ -233,15 +242,16 @@ internal sealed class RegionCopies
         return to.Count;
     }
 
+    internal void EndBlocks(RegionCopy copy) => _ = _questions.Remove(copy.BlocksQuestion.Value);
+
     internal void Finish(RegionCopy copy)
     {
         _ = _current.Remove(copy);
-        _ = _questions.Remove(copy.BlocksQuestion.Value);
         OnDone(copy);
         BeginMore();
     }
 
-    private void Fail(RegionCopy copy, int place, AnswerStatus status)
+    internal void Fail(RegionCopy copy, int place, AnswerStatus status)
     {
         var asked = _questions.Where(one => one.Value.Copy == copy).ToArray();
         foreach ((uint id, Question question) in asked)
@@ -266,8 +276,9 @@ internal sealed class RegionCopies
 
     private RequestId Ask(RegionCopy copy, int place, QuestionKind kind, Piece? piece = null)
     {
-        _questions.Add(++_lastId, new Question(copy, place, kind, piece));
-        return new RequestId(_lastId);
+        RequestId id = _ids.Next();
+        _questions.Add(id.Value, new Question(copy, place, kind, piece));
+        return id;
     }
 
     private bool TryTake(RequestId id, int place, QuestionKind kind, out Question question)

@@ -8,25 +8,25 @@ namespace Ublk.Replication.Primary;
 /// <summary>
 /// Makes one region the same on several replicas. When reconciling, what others have applied beyond the
 /// source's claim is laid over the source and whoever lacks it first: so it is never overwritten where it is.
-/// Then it compares digests of blocks of 4 KiB, asks the source for those that differ anywhere, and pushes
-/// them to the replicas that lack them. While the volume serves, the source is asked only once it has
-/// applied everything that the target will not be sent, or had accepted when it was asked.
+/// Then digests of blocks of 4 KiB are compared, while the volume serves all of one position of the stream;
+/// the source is asked for blocks that differ anywhere, and they are pushed to the replicas that lack them.
+/// So again until nothing differs: what was copied is read back before it counts.
 /// </summary>
 internal sealed class RegionCopy
 {
     private const int Block = MessageLimits.CopyBlockBytes;
+    private const int MaxRounds = 8;
 
     private readonly RegionCopies _owner;
     private readonly Dictionary<int, byte[]> _digests = [];
     private readonly ulong[][] _lacks = new ulong[ReplicaMask.Places][];
     private readonly IReadOnlyList<Overlay> _overlays;
     private readonly ReplicaMask _failed;
-    private ulong _needed;
     private int _asked;
     private int _pushes;
     private int _blocksLeft;
     private int _nextOverlay;
-    private bool _isCompared;
+    private int _rounds;
 
     /// <summary>Copies a region, or a part of it at the volume's end.</summary>
     /// <param name="owner">Asks and pushes.</param>
@@ -81,61 +81,49 @@ internal sealed class RegionCopy
         {
             _owner.AskOverlay(this, _overlays[_nextOverlay++]);
         }
-        else if (_isCompared || Targets.IsEmpty)
+        else if (Targets.IsEmpty)
         {
             _owner.Finish(this);
         }
         else
         {
-            _isCompared = true;
-            AskTargets();
-        }
-    }
-
-    /// <summary>Whether the source has to apply something before it can be asked.</summary>
-    public bool IsWaiting { get; private set; }
-
-    /// <summary>The source may have applied more.</summary>
-    public void AskSource()
-    {
-        IsWaiting = !_owner.HasApplied(Source, _needed) && !Mistakes.Make(Mistake.SourceNotFarEnough);
-        if (!IsWaiting)
-        {
-            _asked++;
-            _owner.AskDigests(this, Source);
+            Compare();
         }
     }
 
     /// <summary>Digests have come.</summary>
     /// <param name="place">Whose.</param>
     /// <param name="issued">Highest operation issued in the range there.</param>
-    /// <param name="digests">One of 16 bytes for each block.</param>
+    /// <param name="digests">One of 16 bytes for each block; none where they cannot be read.</param>
     public void OnDigests(int place, ulong issued, ReadOnlySpan<byte> digests)
     {
         _digests[place] = digests.ToArray();
-        if (place != Source)
+        Issued = place == Source ? issued : Issued;
+        if (--_asked > 0)
         {
-            _needed = Math.Max(_needed, issued);
-            if (--_asked == 0)
-            {
-                AskSource();
-            }
-
             return;
         }
 
-        Issued = issued;
-        ulong[] wanted = new ulong[MessageLimits.MaxRegionBytes / Block / 64];
+        ulong[] wanted = new ulong[MessageLimits.MaxPayloadBytes / Block / 64];
+        bool mustWriteAll = _rounds == 1;
         foreach (int target in Targets)
         {
-            ReadOnlySpan<byte> known = _failed.Has(target) ? [] : _digests[target];
+            ReadOnlySpan<byte> known = mustWriteAll && _failed.Has(target) ? [] : _digests[target];
             _lacks[target] = Difference(_digests[Source], known, wanted);
+            if (_rounds > 1 && known.Length > 0 && LacksAny(_lacks[target], 0, wanted.Length * 64))
+            {
+                _owner.NoteDifference(this, target);
+            }
         }
 
         _blocksLeft = wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
         if (_blocksLeft == 0)
         {
-            Continue();
+            _owner.Finish(this);
+        }
+        else if (_rounds == MaxRounds)
+        {
+            _owner.Fail(this, Targets.FirstOutside(default, -1), AnswerStatus.IoError);
         }
         else
         {
@@ -159,6 +147,11 @@ internal sealed class RegionCopy
         }
 
         _pushes += _owner.Push(this, chunk, payload, lacking);
+        if (_blocksLeft == 0)
+        {
+            _owner.EndBlocks(this);
+        }
+
         StepWhenDone();
     }
 
@@ -170,7 +163,7 @@ internal sealed class RegionCopy
         Overlay overlay = _overlays[_nextOverlay - 1];
         var chunk = new CopyChunk(
             reply.Epoch, default, AnswerStatus.Ok, overlay.OffsetBytes, overlay.LengthBytes, Sequence.None,
-            Sequence.None, Sequence.None, reply.Crc32C, CopyFlags.None);
+            reply.Crc32C, CopyFlags.None);
         ReplicaMask lacking = Targets.With(Source).Outside(overlay.Holders);
         _pushes += _owner.Push(this, chunk, payload, lacking);
         StepWhenDone();
@@ -222,17 +215,15 @@ internal sealed class RegionCopy
         }
     }
 
-    private void AskTargets()
+    private void Compare()
     {
-        foreach (int place in Targets.Without(Source))
+        _rounds++;
+        ReplicaMask asked = Targets.With(Source);
+        _asked = asked.Count;
+        Sequence position = _owner.Position();
+        foreach (int place in asked)
         {
-            _asked++;
-            _owner.AskDigests(this, place);
-        }
-
-        if (_asked == 0)
-        {
-            AskSource();
+            _owner.AskDigests(this, place, position);
         }
     }
 }

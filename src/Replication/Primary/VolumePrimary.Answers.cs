@@ -107,6 +107,22 @@ public sealed partial class VolumePrimary
         }
     }
 
+    private void Take(int place, in Digests digests, in IoBuffer payload)
+    {
+        if (!_scrub.TryTake(place, digests, payload))
+        {
+            Answers.Copies.OnDigests(place, digests, payload);
+        }
+    }
+
+    private void Take(int place, in CopyChunk chunk, in IoBuffer payload)
+    {
+        if (!_scrub.TryTake(place, chunk, payload))
+        {
+            Answers.Copies.OnChunk(place, chunk, payload);
+        }
+    }
+
     private void Take(int place, in ReadReply reply, in IoBuffer payload)
     {
         if (_volume is null)

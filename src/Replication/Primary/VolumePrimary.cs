@@ -14,12 +14,15 @@ namespace Ublk.Replication.Primary;
 /// </summary>
 public sealed partial class VolumePrimary : IVolumeEffects
 {
+    private const string NotServed = "the volume is not served yet";
+
     private readonly PrimaryOptions _options;
     private readonly IPrimaryEffects _effects;
     private readonly Membership _membership;
     private readonly Promotion _promotion;
     private readonly Admissions _admissions;
     private readonly PeerReads _reads;
+    private readonly Scrub _scrub;
     private readonly bool[] _isOpen = new bool[ReplicaMask.Places];
     private VolumeMachine? _volume;
     private long _now;
@@ -32,9 +35,11 @@ public sealed partial class VolumePrimary : IVolumeEffects
         _options = options;
         _effects = effects;
         _membership = new Membership(options, effects);
-        _promotion = new Promotion(options, effects, _membership);
-        _admissions = new Admissions(options, effects, _promotion, _membership);
-        _reads = new PeerReads(options.Epoch, effects);
+        var ids = new RequestIds();
+        _promotion = new Promotion(options, ids, effects, _membership);
+        _admissions = new Admissions(options, ids, effects, _promotion, _membership);
+        _reads = new PeerReads(options.Epoch, ids, effects);
+        _scrub = new Scrub(options, ids, effects);
     }
 
     /// <summary>How far it is.</summary>
@@ -93,6 +98,7 @@ public sealed partial class VolumePrimary : IVolumeEffects
             _reads.OnLost(place, read => _volume.OnReadEnded(read, place, BlockStatus.Gone, now));
         }
 
+        _scrub.OnLost(place);
         _admissions.OnLost(place); // Copies from it need another source, which is not this one.
         Step();
     }
@@ -117,8 +123,8 @@ public sealed partial class VolumePrimary : IVolumeEffects
                 break;
             case MessageKind.Versions: Answers.OnVersions(place, head.Read<Versions>()); break;
             case MessageKind.EpochStarted: Take(place, head.Read<EpochStarted>()); break;
-            case MessageKind.Digests: Answers.Copies.OnDigests(place, head.Read<Digests>(), payload); break;
-            case MessageKind.CopyChunk: Answers.Copies.OnChunk(place, head.Read<CopyChunk>(), payload); break;
+            case MessageKind.Digests: Take(place, head.Read<Digests>(), payload); break;
+            case MessageKind.CopyChunk: Take(place, head.Read<CopyChunk>(), payload); break;
             case MessageKind.Copied: Take(place, head.Read<Copied>()); break;
             case MessageKind.ReadReply: Take(place, head.Read<ReadReply>(), payload); break;
             case MessageKind.Configured: Take(place, head.Read<Configured>()); break;
@@ -139,13 +145,9 @@ public sealed partial class VolumePrimary : IVolumeEffects
     public void Submit(in BlockRequest request, IBlockCompletion completion, long now)
     {
         SetClock(now);
-        if (_volume is null)
-        {
-            throw new InvalidOperationException("the volume is not served yet");
-        }
-
+        VolumeMachine volume = _volume ?? throw new InvalidOperationException(NotServed);
         uint crc = request.Operation == BlockOperation.Write ? Crc32C.Compute(request.Buffer.Span) : 0;
-        _volume.Submit(request, crc, completion, now);
+        volume.Submit(request, crc, completion, now);
         Step();
     }
 
@@ -168,6 +170,22 @@ public sealed partial class VolumePrimary : IVolumeEffects
     {
         SetClock(now);
         _volume?.Release(now);
+        Step();
+    }
+
+    /// <summary>What a scrub has seen so far; null while none is under way.</summary>
+    public ScrubReport? Scrubbing => _scrub.Report;
+
+    /// <summary>
+    /// Begins to compare all replicas that are in sync, while serving; ends with
+    /// <see cref="IPrimaryEffects.ScrubEnded"/>. One that is under way begins anew.
+    /// </summary>
+    /// <param name="options">How fast.</param>
+    /// <param name="now">The clock.</param>
+    public void BeginScrub(ScrubOptions options, long now)
+    {
+        SetClock(now);
+        _scrub.Begin(options, _volume ?? throw new InvalidOperationException(NotServed), _membership);
         Step();
     }
 
@@ -213,12 +231,14 @@ public sealed partial class VolumePrimary : IVolumeEffects
         _promotion.OnTick(now);
         _volume?.OnTick(now);
         _admissions.Compare();
+        _admissions.Copies.OnTick();
         Step();
     }
 
     void IVolumeEffects.SendOperation(int replica, in WindowOperation operation, ulong committed)
     {
         _admissions.OnOperation(operation);
+        _scrub.OnOperation(operation);
         Write write = StreamMessages.WriteOf(operation, _options.Epoch, committed, _volume!.Replicas.View);
         if (operation.Operation == BlockOperation.Write)
         {
@@ -313,7 +333,7 @@ public sealed partial class VolumePrimary : IVolumeEffects
             _effects.ConfigurationChanged();
         }
 
-        _admissions.Copies.Step();
+        _scrub.Step(_now);
         PrimaryStage stage = _volume is null ? _promotion.Stage
             : _volume.Stage is VolumeStage.Fenced or VolumeStage.Released ? PrimaryStage.Ended
             : PrimaryStage.Serving;

@@ -29,20 +29,31 @@ internal sealed class RangeOrder
     /// <summary>How many are filed.</summary>
     public int Count => _ranges.Count;
 
+    /// <summary>Called with whoever waited for one that is gone: it may try again.</summary>
+    public required Action<int> OnTurn { get; init; }
+
+    /// <summary>The place in time of an operation of the stream.</summary>
+    /// <param name="sequence">The operation.</param>
+    public static ulong PlaceOf(ulong sequence) => sequence << 1;
+
+    /// <summary>The place in time of who sees an operation of the stream, and none behind it.</summary>
+    /// <param name="sequence">The operation.</param>
+    public static ulong PlaceBehind(ulong sequence) => PlaceOf(sequence) + 1;
+
     /// <summary>Files one.</summary>
     /// <param name="slot">Its slot.</param>
-    /// <param name="sequence">Its place in time.</param>
+    /// <param name="place">Its place in time.</param>
     /// <param name="offsetBytes">Start of its range.</param>
     /// <param name="lengthBytes">Length.</param>
-    public void Add(int slot, ulong sequence, long offsetBytes, long lengthBytes) =>
-        _ranges.Add(slot, sequence, offsetBytes, lengthBytes);
+    public void Add(int slot, ulong place, long offsetBytes, long lengthBytes) =>
+        _ranges.Add(slot, place, offsetBytes, lengthBytes);
 
     /// <summary>Puts one in line behind the latest earlier one on a range, if there is one.</summary>
     /// <param name="slot">Who would wait.</param>
     /// <param name="before">Only what has a lower place in time is waited for.</param>
     /// <param name="offsetBytes">Start of the range.</param>
     /// <param name="lengthBytes">Length.</param>
-    /// <returns>Whether it has to wait; it then comes with the end of the one before.</returns>
+    /// <returns>Whether it has to wait; its turn comes with the end of the one before.</returns>
     public bool TryWait(int slot, ulong before, long offsetBytes, long lengthBytes)
     {
         if (!_ranges.TryFindOverlap(offsetBytes, lengthBytes, before, out int earlier) ||
@@ -56,24 +67,19 @@ internal sealed class RangeOrder
         return true;
     }
 
-    /// <summary>Takes one out.</summary>
+    /// <summary>One is done: whoever waited for it has its turn.</summary>
     /// <param name="slot">Its slot.</param>
-    /// <returns>The first who waited for it, −1 for none; the others with <see cref="TakeNext"/>.</returns>
-    public int Remove(int slot)
+    public void Remove(int slot)
     {
         _ranges.Remove(slot);
-        int first = _firstWaiter[slot];
+        int waiter = _firstWaiter[slot];
         _firstWaiter[slot] = None;
-        return first;
-    }
-
-    /// <summary>Who waited for the same, after one; that one's link is gone then.</summary>
-    /// <param name="slot">The one.</param>
-    /// <returns>−1 for nobody.</returns>
-    public int TakeNext(int slot)
-    {
-        int next = _nextWaiter[slot];
-        _nextWaiter[slot] = None;
-        return next;
+        while (waiter != None)
+        {
+            int next = _nextWaiter[waiter];
+            _nextWaiter[waiter] = None;
+            OnTurn(waiter);
+            waiter = next;
+        }
     }
 }

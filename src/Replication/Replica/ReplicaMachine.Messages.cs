@@ -150,8 +150,7 @@ public sealed partial class ReplicaMachine
                 _claims.SendVersions(session, head.Read<VersionsRequest>());
                 return null;
             case MessageKind.DigestsRequest:
-                TakeDigests(session, head.Read<DigestsRequest>());
-                return null;
+                return TakeDigests(session, head.Read<DigestsRequest>());
             case MessageKind.CopyRequest:
                 _reads.Add(session, head.Read<CopyRequest>(), payload);
                 return null;
@@ -161,16 +160,24 @@ public sealed partial class ReplicaMachine
     }
 
     // The primary compares what is missing here in order to repair it.
-    private void TakeDigests(int session, in DigestsRequest request)
+    private string? TakeDigests(int session, in DigestsRequest request)
     {
+        bool isInStream = session == _sessions.Writer && IsStarted;
+        ulong position = request.Position.Value;
+        if (position != 0 && (!isInStream || position != _writes.Next - 1))
+        {
+            return $"digests are wanted at {position}, which is not where the stream is";
+        }
+
         int region = ReplicaContext.RegionOf(request.OffsetBytes);
-        bool isRepair = session == _sessions.Writer && IsStarted && State.Missing.Contains(region);
+        bool isRepair = isInStream && State.Missing.Contains(region);
         if (isRepair)
         {
             _resync.Track(region, _writes);
         }
 
-        _reads.Add(session, request, isRepair ? _writes.Next - 1 : null);
+        _reads.Add(session, request, isRepair);
+        return null;
     }
 
     private string? TakeFromWriter(int session, scoped in MessageHead head, in IoBuffer payload)

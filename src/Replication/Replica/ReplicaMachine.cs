@@ -59,15 +59,14 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         }
 
         _intents = new ReplicaIntents(_context);
-        const int Pieces = 64;
-        var order = new RangeOrder(options.MaxOperations + Pieces);
+        int firstPiece = options.MaxOperations, firstRead = firstPiece + ReplicaResync.MaxPieces;
+        var order = new RangeOrder(firstRead + options.MaxReads) { OnTurn = slot => OnTurn(slot, firstRead) };
         _flushes = new ReplicaFlushes(_context, _progress);
         _promises = new ReplicaPromises(_context);
-        _resync = new ReplicaResync(_context, _flushes, _intents, order, Pieces)
+        _resync = new ReplicaResync(_context, _flushes, _intents, order, firstPiece)
         {
             Applied = () => _progress.Applied,
             HighestAccepted = () => _writes!.Next - 1,
-            WakeBehind = slot => _writes!.WakeBehind(slot),
         };
         _writes = new ReplicaWrites(_context, _progress, _intents, order)
         {
@@ -76,7 +75,7 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         };
         _claims = new ReplicaClaims(_context, _progress) { IsMemoryIntact = isTrusted };
         _start = new ReplicaStart(_context, _progress);
-        _reads = new ReplicaReads(_context, _progress);
+        _reads = new ReplicaReads(_context, _progress, order, firstRead);
         _copies = new ReplicaCopies(_context, _intents);
         _lastWriteAt = now;
         RecordOpening(opened, boot);
@@ -335,6 +334,19 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
 
         _reads.Step();
         _context.Log.Issue();
+    }
+
+    // Pieces wait for nothing.
+    private void OnTurn(int slot, int firstRead)
+    {
+        if (slot >= firstRead)
+        {
+            _reads.OnTurn(slot - firstRead);
+        }
+        else
+        {
+            _writes.OnTurn(slot);
+        }
     }
 
     private bool IsDrained => _writes.IssuedCount == 0 && _copies.Count == 0 &&

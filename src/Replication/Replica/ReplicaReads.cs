@@ -9,12 +9,18 @@ namespace Ublk.Replication.Replica;
 /// <summary>
 /// Reads for others: of a primary whose own copy is stale, and digests and copies for who compares and
 /// repairs (replication design, sections 6 and 7 and rules 13, 19). What they say of the stream they say as
-/// of their first byte (A) and of their last (issued).
+/// of their first byte (A) and of their last (issued), unless they were asked for at a position of it: then
+/// operations behind that wait until the range is read.
 /// </summary>
 internal sealed class ReplicaReads
 {
+    // Digests need no more of the memory that answers share, however long their range is.
+    private const int SliceBytes = 128 << 10;
+
     private readonly ReplicaContext _context;
     private readonly ReplicaProgress _progress;
+    private readonly RangeOrder _order;
+    private readonly int _firstSlot;
     private readonly PeerRead[] _reads;
     private readonly Stack<int> _free = new();
     private readonly Queue<PeerRead> _waiting = new();
@@ -22,10 +28,15 @@ internal sealed class ReplicaReads
     /// <summary>None under way.</summary>
     /// <param name="context">The replica.</param>
     /// <param name="progress">What is applied.</param>
-    public ReplicaReads(ReplicaContext context, ReplicaProgress progress)
+    /// <param name="order">Orders what touches the image.</param>
+    /// <param name="firstSlot">The first slot there of those that are for reads.</param>
+    public ReplicaReads(
+        ReplicaContext context, ReplicaProgress progress, RangeOrder order, int firstSlot)
     {
         _context = context;
         _progress = progress;
+        _order = order;
+        _firstSlot = firstSlot;
         _reads = new PeerRead[context.Options.MaxReads];
         for (int slot = _reads.Length - 1; slot >= 0; slot--)
         {
@@ -46,17 +57,14 @@ internal sealed class ReplicaReads
     /// <summary>Somebody compares.</summary>
     /// <param name="session">Who.</param>
     /// <param name="request">What.</param>
-    /// <param name="baseline">
-    /// What a source must have applied, where it is compared to be repaired here; null otherwise.
-    /// </param>
-    public void Add(int session, in DigestsRequest request, ulong? baseline)
+    /// <param name="isRepair">What is missing here is compared, to be repaired.</param>
+    public void Add(int session, in DigestsRequest request, bool isRepair)
     {
         var read = new PeerRead
         {
             Session = session, Kind = MessageKind.Digests, Epoch = request.Epoch, Id = request.Id,
             Offset = request.OffsetBytes, Length = (int)Math.Min(request.LengthBytes, int.MaxValue),
-            Unit = request.UnitBytes, IsRepair = baseline is not null,
-            Baseline = baseline ?? 0,
+            Unit = request.UnitBytes, IsRepair = isRepair, Position = request.Position.Value,
         };
         if (request.LengthBytes > MessageLimits.MaxPayloadBytes)
         {
@@ -112,18 +120,25 @@ internal sealed class ReplicaReads
     /// <param name="result">Bytes, or −errno.</param>
     public void OnImageEnded(int slot, int result)
     {
-        PeerRead read = _reads[slot];
-        _reads[slot] = default;
-        _free.Push(slot);
-        AnswerStatus status = result == read.Length ? AnswerStatus.Ok : AnswerStatus.IoError;
-        if (status == AnswerStatus.Ok && MayNotShow(read) is { } refusal)
+        ref PeerRead current = ref _reads[slot];
+        AnswerStatus status = result == current.Buffer.LengthBytes ? AnswerStatus.Ok : AnswerStatus.IoError;
+        status = status == AnswerStatus.Ok ? MayNotShow(current) ?? status : status;
+        if (status == AnswerStatus.Ok && current.Kind == MessageKind.Digests && !TryFinishDigests(slot))
         {
-            status = refusal;
+            return;
+        }
+
+        PeerRead read = current;
+        current = default;
+        _free.Push(slot);
+        if (read.Position != 0)
+        {
+            _order.Remove(_firstSlot + slot);
         }
 
         if (status != AnswerStatus.Ok)
         {
-            _context.Effects.Return(read.Buffer);
+            GiveBack(read);
             Answer(read, status);
             return;
         }
@@ -150,18 +165,78 @@ internal sealed class ReplicaReads
             return;
         }
 
-        if (_progress.Applied < read.Needed && !Mistakes.Make(Mistake.PeerReadTooEarly) || _free.Count == 0 ||
-            !_context.Effects.TryRent(read.Length, out IoBuffer buffer))
+        PeerRead begun = read;
+        bool hasApplied = _progress.Applied >= read.Needed || Mistakes.Make(Mistake.PeerReadTooEarly);
+        if (!hasApplied || _free.Count == 0 || !TryRent(ref begun))
         {
-            _waiting.Enqueue(read);
+            Defer(read);
             return;
         }
 
         int slot = _free.Pop();
-        _reads[slot] = read;
-        _reads[slot].Buffer = buffer;
-        _reads[slot].Applied = _progress.Applied;
-        _context.Effects.ReadImage(ReplicaContext.Name(ReplicaIo.Read, (ulong)slot), read.Offset, buffer);
+        _reads[slot] = begun;
+        if (read.Position != 0)
+        {
+            _order.Add(
+                _firstSlot + slot, RangeOrder.PlaceBehind(read.Position), read.Offset, read.Length);
+        }
+
+        OnTurn(slot);
+    }
+
+    /// <summary>A read may go to the image, unless there is something else to wait for.</summary>
+    /// <param name="slot">It.</param>
+    public void OnTurn(int slot)
+    {
+        ref PeerRead read = ref _reads[slot];
+        bool mustWait = read.Position != 0 && !Mistakes.Make(Mistake.DigestsOutOfOrder) && _order.TryWait(
+            _firstSlot + slot, RangeOrder.PlaceBehind(read.Position), read.Offset, read.Length);
+        if (!mustWait)
+        {
+            _context.Effects.ReadImage(
+                ReplicaContext.Name(ReplicaIo.Read, (ulong)slot), read.Offset, read.Buffer);
+        }
+    }
+
+    private bool TryRent(ref PeerRead read)
+    {
+        bool isDigests = read.Kind == MessageKind.Digests;
+        int slice = isDigests ? Math.Min(read.Length, Math.Max(SliceBytes, read.Unit)) : read.Length;
+        if (!_context.Effects.TryRent(slice, out read.Buffer))
+        {
+            return false;
+        }
+
+        int units = isDigests ? (read.Length + read.Unit - 1) / read.Unit : 0;
+        if (units == 0 || _context.Effects.TryRent(units * Digest.SizeBytes, out read.Digests))
+        {
+            return true;
+        }
+
+        _context.Effects.Return(read.Buffer);
+        return false;
+    }
+
+    private void GiveBack(in PeerRead read)
+    {
+        _context.Effects.Return(read.Buffer);
+        if (read.Digests.LengthBytes > 0)
+        {
+            _context.Effects.Return(read.Digests);
+        }
+    }
+
+    // The stream does not wait for room: who wants to see a position of it has to ask again.
+    private void Defer(in PeerRead read)
+    {
+        if (read.Position != 0)
+        {
+            Answer(read, AnswerStatus.Busy);
+        }
+        else
+        {
+            _waiting.Enqueue(read);
+        }
     }
 
     // Before the epoch has started everything is told to its writer, which knows from the claims what it is.
@@ -186,30 +261,42 @@ internal sealed class ReplicaReads
         read.Epoch, read.Id, AnswerStatus.Ok, Issued(read), Crc32C.Compute(read.Buffer.Span), read.Length),
         read.Buffer);
 
-    private void AnswerDigests(in PeerRead read)
+    // One slice after the other; all of them are of one position, if one was asked for.
+    private bool TryFinishDigests(int slot)
     {
-        // The digests take the place of the bytes: of each unit only what is already read is overwritten.
-        Span<byte> bytes = read.Buffer.Span;
-        int at = 0;
-        for (int unit = 0; unit < read.Length; unit += read.Unit, at += Digest.SizeBytes)
+        ref PeerRead read = ref _reads[slot];
+        ReadOnlySpan<byte> bytes = read.Buffer.Span;
+        Span<byte> digests = read.Digests.Span;
+        for (int at = 0; at < bytes.Length; at += read.Unit, read.Hashed += Digest.SizeBytes)
         {
-            int length = Math.Min(read.Unit, read.Length - unit);
-            XxHash128.Hash(bytes.Slice(unit, length), bytes.Slice(at, Digest.SizeBytes));
+            int length = Math.Min(read.Unit, bytes.Length - at);
+            XxHash128.Hash(bytes.Slice(at, length), digests[read.Hashed..]);
         }
 
+        read.Read += bytes.Length;
+        if (read.Read == read.Length)
+        {
+            return true;
+        }
+
+        read.Buffer = read.Buffer.Slice(0, Math.Min(bytes.Length, read.Length - read.Read));
+        _context.Effects.ReadImage(
+            ReplicaContext.Name(ReplicaIo.Read, (ulong)slot), read.Offset + read.Read, read.Buffer);
+        return false;
+    }
+
+    private void AnswerDigests(in PeerRead read)
+    {
+        _context.Effects.Return(read.Buffer);
         _context.Effects.Send(read.Session, new Digests(
-            read.Epoch, read.Id, AnswerStatus.Ok, new Sequence(read.Applied), Issued(read), at),
-            read.Buffer.Slice(0, at));
+            read.Epoch, read.Id, AnswerStatus.Ok, Issued(read), read.Digests.LengthBytes), read.Digests);
     }
 
     private void AnswerCopy(ref PeerRead read)
     {
         bool isZero = read.Buffer.Span.IndexOfAnyExcept((byte)0) < 0;
-        var version = Math.Min(
-            _context.Live.Version(ReplicaContext.RegionOf(read.Offset)), MessageLimits.MaxInteger);
         var chunk = new CopyChunk(
             read.Epoch, read.Id, AnswerStatus.Ok, read.Offset, read.Length, Issued(read),
-            new Sequence(read.Applied), new Sequence(version),
             isZero ? 0 : Crc32C.Compute(read.Buffer.Span), isZero ? CopyFlags.Zero : CopyFlags.None);
         if (isZero)
         {
@@ -237,19 +324,18 @@ internal sealed class ReplicaReads
                 break;
             case MessageKind.Digests:
                 _context.Effects.Send(read.Session, new Digests(
-                    read.Epoch, read.Id, status, Sequence.None, Sequence.None, 0));
+                    read.Epoch, read.Id, status, Sequence.None, 0));
                 break;
             default:
                 _context.Effects.Send(read.Session, new CopyChunk(
                     read.Epoch, read.Id, status, read.RangeStart, (int)(read.RangeEnd - read.RangeStart),
-                    Sequence.None, Sequence.None, Sequence.None, 0, CopyFlags.None));
+                    Sequence.None, 0, CopyFlags.None));
                 break;
         }
     }
 
-    // Of what is to be repaired here: what its source must have applied.
-    private Sequence Issued(in PeerRead read) => new(read.IsRepair ? read.Baseline : Math.Min(
-        _context.HighestVersion(read.Offset, read.Length), MessageLimits.MaxInteger));
+    private Sequence Issued(in PeerRead read) => new(
+        Math.Min(_context.HighestVersion(read.Offset, read.Length), MessageLimits.MaxInteger));
 
     // The next wanted blocks in a row, from an offset in the range on.
     private static bool TryNextRun(ref PeerRead read, long from)
@@ -285,12 +371,14 @@ internal sealed class ReplicaReads
         public int Length;
         public int Unit;
         public bool IsRepair;
-        public ulong Baseline;
+        public ulong Position;
         public ulong Needed;
-        public ulong Applied;
         public ulong[]? Wanted;
         public long RangeStart;
         public long RangeEnd;
         public IoBuffer Buffer;
+        public IoBuffer Digests;
+        public int Read;
+        public int Hashed;
     }
 }

@@ -13,6 +13,9 @@ namespace Ublk.Replication.Replica;
 /// </summary>
 internal sealed class ReplicaResync
 {
+    /// <summary>Pieces at once.</summary>
+    public const int MaxPieces = 64;
+
     private const int SectorBytes = MessageLimits.SectorBytes;
     private const int SectorsPerRegion = StoreFormat.RegionBytes / SectorBytes;
 
@@ -22,24 +25,24 @@ internal sealed class ReplicaResync
     private readonly RangeOrder _order;
     private readonly List<TrackedRegion> _tracked = [];
     private readonly List<LeavingRegion> _leaving = [];
-    private readonly Piece[] _pieces;
+    private readonly Piece[] _pieces = new Piece[MaxPieces];
     private readonly int _firstSlot;
 
     /// <summary>Nothing is copied.</summary>
     /// <param name="context">The replica.</param>
     /// <param name="flushes">Brings what was copied to stable media.</param>
     /// <param name="intents">What must be durable first.</param>
-    /// <param name="order">Orders what touches the image; pieces have its last places.</param>
-    /// <param name="pieces">Pieces at once.</param>
+    /// <param name="order">Orders what touches the image.</param>
+    /// <param name="firstSlot">The first slot there of those that are for pieces.</param>
     public ReplicaResync(
-        ReplicaContext context, ReplicaFlushes flushes, ReplicaIntents intents, RangeOrder order, int pieces)
+        ReplicaContext context, ReplicaFlushes flushes, ReplicaIntents intents, RangeOrder order,
+        int firstSlot)
     {
         _context = context;
         _flushes = flushes;
         _intents = intents;
         _order = order;
-        _pieces = new Piece[pieces];
-        _firstSlot = context.Options.MaxOperations;
+        _firstSlot = firstSlot;
     }
 
     /// <summary>Pieces under way.</summary>
@@ -51,9 +54,6 @@ internal sealed class ReplicaResync
     /// <summary>Highest operation that came by the stream.</summary>
     public required Func<ulong> HighestAccepted { get; init; }
 
-    /// <summary>Called with the first who waits for a piece that is written.</summary>
-    public required Action<int> WakeBehind { get; init; }
-
     /// <summary>
     /// A region is about to be compared: from now on it is noted what operations touch, and by whom already.
     /// </summary>
@@ -62,7 +62,7 @@ internal sealed class ReplicaResync
     public void Track(int region, ReplicaWrites writes)
     {
         _ = _tracked.RemoveAll(tracked => tracked.Region == region);
-        _tracked.Add(new TrackedRegion(region, writes.Next - 1));
+        _tracked.Add(new TrackedRegion(region));
         if (!Mistakes.Make(Mistake.PieceOverUnderWay))
         {
             writes.ForEachUnderWay(OnOperation);
@@ -109,13 +109,11 @@ internal sealed class ReplicaResync
         int region = ReplicaContext.RegionOf(chunk.OffsetBytes);
         TrackedRegion? tracked = _tracked.Find(known => known.Region == region);
         int slot = Array.FindIndex(_pieces, piece => !piece.IsUsed);
-        bool isCurrent = tracked is not null && (chunk.Applied.Value >= tracked.Baseline ||
-            Mistakes.Make(Mistake.SourceNotFarEnough));
         slot = IsBeingWritten(chunk.OffsetBytes, chunk.LengthBytes) ? -1 : slot;
-        if (!isCurrent || slot < 0)
+        if (tracked is null || slot < 0)
         {
             Release(hasBytes, payload);
-            AnswerStatus status = isCurrent ? AnswerStatus.Busy : AnswerStatus.NotCurrent;
+            AnswerStatus status = tracked is null ? AnswerStatus.NotCurrent : AnswerStatus.Busy;
             _context.Effects.Send(session, new Copied(chunk.Epoch, chunk.Id, status));
             return null;
         }
@@ -127,7 +125,7 @@ internal sealed class ReplicaResync
         };
         Count++;
         _order.Add(_firstSlot + slot, 0, chunk.OffsetBytes, chunk.LengthBytes);
-        Issue(slot, chunk, tracked!);
+        Issue(slot, chunk, tracked);
         return null;
     }
 
@@ -286,7 +284,7 @@ internal sealed class ReplicaResync
         Release(piece.HasBytes, piece.Payload);
         _context.Effects.Send(piece.Session, new Copied(
             piece.Epoch, piece.Id, piece.HasFailed ? AnswerStatus.IoError : AnswerStatus.Ok));
-        WakeBehind(_firstSlot + slot);
+        _order.Remove(_firstSlot + slot);
     }
 
     private void Release(bool hasBytes, in IoBuffer payload)
@@ -311,9 +309,7 @@ internal sealed class ReplicaResync
         public IoBuffer Payload;
     }
 
-    // Chunks must hold everything that was accepted before the tracking began; what came before the join
-    // never comes by the stream.
-    private sealed record TrackedRegion(int Region, ulong Baseline)
+    private sealed record TrackedRegion(int Region)
     {
         public bool[] Touched { get; } = new bool[SectorsPerRegion];
     }

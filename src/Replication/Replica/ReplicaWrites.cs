@@ -113,7 +113,8 @@ internal sealed class ReplicaWrites
         Count++;
         Stamp(operation);
         OnAccepted(operation.OffsetBytes, operation.LengthBytes);
-        _order.Add((int)(sequence & _mask), sequence, write.OffsetBytes, write.LengthBytes);
+        _order.Add(
+            (int)(sequence & _mask), RangeOrder.PlaceOf(sequence), write.OffsetBytes, write.LengthBytes);
         _views.Want(write.View.Value);
         if (Holds || !_views.TryPass())
         {
@@ -262,7 +263,7 @@ internal sealed class ReplicaWrites
         _progress.Add(operation);
         Release(operation.Operation, operation.Payload);
         Answer(operation.Sequence, operation.Status);
-        WakeBehind(slot);
+        _order.Remove(slot);
         OnApplied();
     }
 
@@ -293,24 +294,18 @@ internal sealed class ReplicaWrites
                 Release(operation.Operation, operation.Payload);
                 operation = default;
                 Count--;
-                WakeBehind(slot);
+                _order.Remove(slot);
             }
         }
     }
 
-    /// <summary>Something that touched the image is done: operations that waited for it go on.</summary>
-    /// <param name="slot">Its slot in the order.</param>
-    public void WakeBehind(int slot)
+    /// <summary>What an operation waited for is done.</summary>
+    /// <param name="slot">Its slot.</param>
+    public void OnTurn(int slot)
     {
-        for (int waiter = _order.Remove(slot); waiter >= 0;)
+        if (_operations[slot].Stage == OperationStage.Ordered)
         {
-            int next = _order.TakeNext(waiter);
-            if (_operations[waiter].Stage == OperationStage.Ordered)
-            {
-                TryIssue(ref _operations[waiter]);
-            }
-
-            waiter = next;
+            TryIssue(ref _operations[slot]);
         }
     }
 
@@ -364,7 +359,8 @@ internal sealed class ReplicaWrites
     private void TryIssue(ref ReplicaOperation operation)
     {
         int slot = (int)(operation.Sequence & _mask);
-        if (_order.TryWait(slot, operation.Sequence, operation.OffsetBytes, operation.LengthBytes))
+        ulong place = RangeOrder.PlaceOf(operation.Sequence);
+        if (_order.TryWait(slot, place, operation.OffsetBytes, operation.LengthBytes))
         {
             operation.Stage = OperationStage.Ordered;
             return;

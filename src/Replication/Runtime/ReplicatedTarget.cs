@@ -90,6 +90,20 @@ public sealed class ReplicatedTarget : IBlockTarget
     public void ReopenReplica(int place) => _driver.Reopen(place);
 
     /// <summary>
+    /// Compares all replicas that are in sync, while requests go on, and repairs what differs from what most
+    /// of them have. Callable from any thread.
+    /// </summary>
+    /// <param name="options">How fast.</param>
+    /// <param name="onDifference">Hears of each difference, on the loop's thread.</param>
+    /// <exception cref="InvalidOperationException">One is under way, or the volume is not served.</exception>
+    public async Task<ScrubReport> ScrubAsync(ScrubOptions options, Action<ScrubDifference> onDifference)
+    {
+        Task<ScrubReport> scrub = await _loop.InvokeAsync(
+            () => _driver.Scrub(options, onDifference)).ConfigureAwait(false);
+        return await scrub.ConfigureAwait(false);
+    }
+
+    /// <summary>
     /// Finishes what was asked for, brings it to stable media and closes all files. Callable from any thread.
     /// </summary>
     public async Task StopAsync()

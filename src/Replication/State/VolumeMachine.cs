@@ -1,3 +1,4 @@
+using Ublk.Uring;
 using Ublk.Wire.Blocks;
 
 namespace Ublk.Replication.State;
@@ -93,6 +94,27 @@ public sealed class VolumeMachine
         }
 
         _requests.Deliver();
+    }
+
+    /// <summary>
+    /// Writes once more what a part of the replicas has lost, as an operation that nobody waits for; but only
+    /// if it can have its place in history at once, so that nothing of the host comes between.
+    /// </summary>
+    /// <param name="operation">Write or write-zeroes.</param>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length.</param>
+    /// <param name="crc">CRC32C of a write's payload.</param>
+    /// <param name="payload">The bytes of a write; ours if this succeeds.</param>
+    /// <param name="now">The clock.</param>
+    public bool TryRepair(
+        BlockOperation operation, long offsetBytes, int lengthBytes, uint crc, in IoBuffer payload, long now)
+    {
+        _now = now;
+        return Stage == VolumeStage.Serving && _writes.TryAppend(new WindowOperation
+        {
+            Operation = operation, OffsetBytes = offsetBytes, LengthBytes = lengthBytes, Crc = crc,
+            Payload = payload,
+        });
     }
 
     /// <summary>A replica has opened a session and says where it stands.</summary>

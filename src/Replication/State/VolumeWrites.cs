@@ -69,6 +69,14 @@ internal sealed class VolumeWrites
         Pump();
     }
 
+    /// <summary>Gives an operation of our own its place in history, if it can have it now.</summary>
+    /// <param name="operation">It.</param>
+    public bool TryAppend(in WindowOperation operation)
+    {
+        DropDone();
+        return _held.Count == 0 && TrySequence(operation);
+    }
+
     /// <summary>Lets a read wait for the latest operation on its range without its quorum, if any.</summary>
     /// <param name="id">The request.</param>
     /// <param name="request">Its entry.</param>
@@ -259,16 +267,7 @@ internal sealed class VolumeWrites
     private bool TrySequence(ulong id, int slot)
     {
         ref HostRequest request = ref _requests[slot];
-        int payload = request.OwnsPayload ? (int)request.Request.LengthBytes : 0;
-        bool isRead = _reading.TryFindOverlap(
-            request.Request.OffsetBytes, request.Request.LengthBytes, ulong.MaxValue, out _);
-        isRead &= !Mistakes.Make(Mistake.WriteUnderRead);
-        if (isRead || !_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
-        {
-            return false;
-        }
-
-        ref WindowOperation operation = ref Window.Append(new WindowOperation
+        if (!TrySequence(new WindowOperation
         {
             Operation = request.Request.Operation,
             Flags = request.Request.Flags,
@@ -277,9 +276,27 @@ internal sealed class VolumeWrites
             Crc = request.Crc,
             Payload = request.Request.Buffer,
             Request = id,
-        });
-        request.Sequence = operation.Sequence;
+        }))
+        {
+            return false;
+        }
+
+        request.Sequence = Window.Next - 1;
         request.OwnsPayload = false;
+        return true;
+    }
+
+    private bool TrySequence(in WindowOperation wanted)
+    {
+        int payload = wanted.PayloadBytes;
+        bool isRead = _reading.TryFindOverlap(wanted.OffsetBytes, wanted.LengthBytes, ulong.MaxValue, out _);
+        isRead &= !Mistakes.Make(Mistake.WriteUnderRead);
+        if (isRead || !_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
+        {
+            return false;
+        }
+
+        ref WindowOperation operation = ref Window.Append(wanted);
         _open.Add(Window.SlotOf(operation.Sequence), operation.Sequence, operation.OffsetBytes,
             operation.LengthBytes);
         foreach (int place in _replicas.InStream)

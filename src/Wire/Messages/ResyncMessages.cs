@@ -12,8 +12,13 @@ namespace Ublk.Wire.Messages;
 /// Length, in sectors' multiples, above 0: at most 65,536 units. The last unit may be shorter.
 /// </param>
 /// <param name="UnitBytes">Bytes per digest: a power of two, 4 KiB to 64 MiB.</param>
+/// <param name="Position">
+/// The last operation that was sent over this session: the digests are of the range with everything up to it
+/// and nothing behind it, so that those of several replicas can be compared while the host writes. None: of
+/// the range as it is found.
+/// </param>
 public readonly record struct DigestsRequest(
-    Epoch Epoch, RequestId Id, long OffsetBytes, long LengthBytes, int UnitBytes)
+    Epoch Epoch, RequestId Id, long OffsetBytes, long LengthBytes, int UnitBytes, Sequence Position)
     : IMessage<DigestsRequest>
 {
     private const int MinUnit = MessageLimits.CopyBlockBytes, MaxUnit = MessageLimits.MaxRegionBytes;
@@ -24,14 +29,15 @@ public readonly record struct DigestsRequest(
 
     static MessageKind IMessage<DigestsRequest>.Kind => MessageKind.DigestsRequest;
 
-    static int IMessage<DigestsRequest>.FieldCount => 6;
+    static int IMessage<DigestsRequest>.FieldCount => 7;
 
     static DigestsRequest IMessage<DigestsRequest>.Decode(scoped ref FieldReader fields)
     {
         var message = new DigestsRequest(
             fields.Epoch(), fields.Request(),
             fields.Bytes(MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes),
-            fields.Length(MessageLimits.MaxVolumeBytes), fields.PowerOfTwo(MinUnit, MaxUnit));
+            fields.Length(MessageLimits.MaxVolumeBytes), fields.PowerOfTwo(MinUnit, MaxUnit),
+            fields.Sequence());
         fields.Require(message.IsConsistent);
         return message;
     }
@@ -44,6 +50,7 @@ public readonly record struct DigestsRequest(
         fields.Bytes(message.OffsetBytes, MessageLimits.CopyBlockBytes, MessageLimits.MaxVolumeBytes);
         fields.Length(message.LengthBytes, MessageLimits.MaxVolumeBytes);
         fields.PowerOfTwo(message.UnitBytes, MinUnit, MaxUnit);
+        fields.Put(message.Position);
     }
 }
 
@@ -53,12 +60,10 @@ public readonly record struct DigestsRequest(
 /// <param name="Epoch">From the question.</param>
 /// <param name="Id">From the question.</param>
 /// <param name="Status">Outcome.</param>
-/// <param name="Applied">A of the replica when it read the first byte.</param>
 /// <param name="Issued">Highest operation issued in the range when it had read the last byte.</param>
 /// <param name="PayloadBytes">Length of the payload: 16 for each unit, or 0 unless Ok.</param>
 public readonly record struct Digests(
-    Epoch Epoch, RequestId Id, AnswerStatus Status, Sequence Applied, Sequence Issued, int PayloadBytes)
-    : IMessage<Digests>
+    Epoch Epoch, RequestId Id, AnswerStatus Status, Sequence Issued, int PayloadBytes) : IMessage<Digests>
 {
     private bool IsConsistent => Status == AnswerStatus.Ok
         ? PayloadBytes > 0 && PayloadBytes % Digest.SizeBytes == 0
@@ -66,13 +71,12 @@ public readonly record struct Digests(
 
     static MessageKind IMessage<Digests>.Kind => MessageKind.Digests;
 
-    static int IMessage<Digests>.FieldCount => 7;
+    static int IMessage<Digests>.FieldCount => 6;
 
     static Digests IMessage<Digests>.Decode(scoped ref FieldReader fields)
     {
         var message = new Digests(
-            fields.Epoch(), fields.Request(), fields.Status(), fields.Sequence(), fields.Sequence(),
-            fields.Payload());
+            fields.Epoch(), fields.Request(), fields.Status(), fields.Sequence(), fields.Payload());
         fields.Require(message.IsConsistent);
         return message;
     }
@@ -83,7 +87,6 @@ public readonly record struct Digests(
         fields.Put(message.Epoch);
         fields.Put(message.Id);
         fields.Put(message.Status);
-        fields.Put(message.Applied);
         fields.Put(message.Issued);
         fields.Payload(message.PayloadBytes);
     }
@@ -152,14 +155,11 @@ public readonly record struct CopyRequest(
 /// Highest operation issued in the range when it had been read: the region is current only when A and D of
 /// the target reach it.
 /// </param>
-/// <param name="Applied">A of the source when it read the first byte.</param>
-/// <param name="RegionVersion">The source's version of the region.</param>
 /// <param name="Crc32C">Checksum of the payload; 0 without one.</param>
 /// <param name="Flags">Whether the range is all zeros.</param>
 public readonly record struct CopyChunk(
     Epoch Epoch, RequestId Id, AnswerStatus Status, long OffsetBytes, int LengthBytes, Sequence Issued,
-    Sequence Applied, Sequence RegionVersion, uint Crc32C, CopyFlags Flags)
-    : IMessage<CopyChunk>
+    uint Crc32C, CopyFlags Flags) : IMessage<CopyChunk>
 {
     /// <summary>Length of the payload.</summary>
     public int PayloadBytes => Status == AnswerStatus.Ok && Flags == CopyFlags.None ? LengthBytes : 0;
@@ -170,15 +170,15 @@ public readonly record struct CopyChunk(
 
     static MessageKind IMessage<CopyChunk>.Kind => MessageKind.CopyChunk;
 
-    static int IMessage<CopyChunk>.FieldCount => 12;
+    static int IMessage<CopyChunk>.FieldCount => 10;
 
     static CopyChunk IMessage<CopyChunk>.Decode(scoped ref FieldReader fields)
     {
         var message = new CopyChunk(
             fields.Epoch(), fields.Request(), fields.Status(),
             fields.Offset(),
-            (int)fields.Length(MessageLimits.MaxPayloadBytes), fields.Sequence(), fields.Sequence(),
-            fields.Sequence(), fields.UInt32(), (CopyFlags)fields.OneOf(0, 1));
+            (int)fields.Length(MessageLimits.MaxPayloadBytes), fields.Sequence(), fields.UInt32(),
+            (CopyFlags)fields.OneOf(0, 1));
         int payloadBytes = fields.Payload();
         fields.Require(payloadBytes == message.PayloadBytes && message.IsConsistent);
         return message;
@@ -193,8 +193,6 @@ public readonly record struct CopyChunk(
         fields.Offset(message.OffsetBytes);
         fields.Length(message.LengthBytes, MessageLimits.MaxPayloadBytes);
         fields.Put(message.Issued);
-        fields.Put(message.Applied);
-        fields.Put(message.RegionVersion);
         fields.Integer(message.Crc32C, uint.MaxValue);
         fields.OneOf((byte)message.Flags, 0, 1);
         fields.Payload(message.PayloadBytes);

@@ -1,3 +1,4 @@
+using Ublk.Replication.State;
 using Ublk.Tests.Simulation.Judge;
 using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
@@ -41,11 +42,7 @@ internal sealed partial class ClusterHistory
                 Stop(node, losesPower: true);
                 break;
             case FaultKind.KillEverywhere or FaultKind.LosePowerEverywhere:
-                for (int i = 0; i < _nodes.Length; i++)
-                {
-                    Stop(i, kind == FaultKind.LosePowerEverywhere);
-                }
-
+                Array.ForEach(_nodes, one => Stop(one.Index, kind == FaultKind.LosePowerEverywhere));
                 break;
             case FaultKind.Freeze:
                 _nodes[node].Freeze();
@@ -84,6 +81,9 @@ internal sealed partial class ClusterHistory
                 break;
             case FaultKind.Grow:
                 Grow();
+                break;
+            case FaultKind.Scrub when _writer?.Machine.Volume is { Stage: VolumeStage.Serving }:
+                _writer.Scrub();
                 break;
             default:
                 break;

@@ -27,7 +27,7 @@ internal sealed partial class ClusterHistory
         FaultKind.KillProcess, FaultKind.LosePower, FaultKind.LosePowerEverywhere, FaultKind.KillEverywhere,
         FaultKind.Freeze, FaultKind.Cut, FaultKind.Isolate, FaultKind.ResetSession, FaultKind.SwitchWriter,
         FaultKind.TwoCandidates, FaultKind.ForgetCommand, FaultKind.Corner, FaultKind.ChangeMembers,
-        FaultKind.ReplaceDisk, FaultKind.Grow,
+        FaultKind.ReplaceDisk, FaultKind.Grow, FaultKind.Scrub,
     ];
 
     private readonly ClusterWorld _world;
@@ -113,6 +113,8 @@ internal sealed partial class ClusterHistory
         Calm();
         RunUntil(() => _client.IsDone && IsWhole && !IsChanging, EndLimitNs, mustCome: true);
         LookAtEverything();
+        RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
+        Decay();
         RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
         CompareImages();
         _world.Checker.Judge();

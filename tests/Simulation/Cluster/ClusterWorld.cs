@@ -49,6 +49,9 @@ internal sealed class ClusterWorld
 
     public ClusterWatch Watch { get; set; } = null!;
 
+    /// <summary>A disk changes by itself: that replicas differ is what is to be found.</summary>
+    public bool IsDecaying { get; set; }
+
     public VolumeId Volume { get; } = new(7);
 
     public int MaxHotGrains { get; init; }

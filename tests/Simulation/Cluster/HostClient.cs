@@ -110,7 +110,7 @@ internal sealed class HostClient : IBlockCompletion
 
         bool isRead = call.Operation == BlockOperation.Read;
         if (status == BlockStatus.Ok && call.Operation == BlockOperation.Write && !call.IsCrossed &&
-            call.LostBefore == _world.LostCount)
+            call.LostBefore == _world.LostCount && !_world.IsDecaying)
         {
             _world.Watch.Acknowledged(_writer!, call.Number, call.Block, call.Count);
         }

@@ -1,5 +1,6 @@
 using Ublk.Replication.Primary;
 using Ublk.Replication.State;
+using Ublk.Tests.Simulation.Judge;
 using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
 using Ublk.Uring;
@@ -59,6 +60,12 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <summary>When it last asked for a lease, by its clock.</summary>
     public long LastHeartbeat { get; private set; }
 
+    /// <summary>What scrubs have found.</summary>
+    public List<ScrubDifference> Differences { get; } = [];
+
+    /// <summary>The last scrub that has come to an end.</summary>
+    public ScrubReport? Scrubbed { get; private set; }
+
     /// <summary>Nothing is done any more.</summary>
     public bool IsOver { get; private set; }
 
@@ -83,6 +90,14 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     public void Reconfigure(VolumeRecord record)
     {
         Machine.Reconfigure(record.Configuration, record.SizeBytes, Now);
+        _world.OnPrimaryEvent(this);
+    }
+
+    /// <summary>All replicas are to be compared.</summary>
+    public void Scrub()
+    {
+        Scrubbed = null;
+        Machine.BeginScrub(new ScrubOptions(), Now);
         _world.OnPrimaryEvent(this);
     }
 
@@ -208,6 +223,32 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         }
 
         _node.Post(() => _world.OnConfigurationChanged(this));
+    }
+
+    void IPrimaryEffects.StillDiffers(int replica, int region)
+    {
+        if (!_world.IsDecaying)
+        {
+            throw new HistoryException($"replica {replica}: region {region} was copied, and differs still");
+        }
+    }
+
+    void IPrimaryEffects.Differs(in ScrubDifference difference)
+    {
+        _world.Note($"primary {Options.Epoch}: {difference}");
+        bool isExpected = _world.IsDecaying || _world.Options.Image.ReadErrorPermille > 0;
+        if (!isExpected)
+        {
+            throw new HistoryException($"a scrub finds what cannot be: {difference}");
+        }
+
+        Differences.Add(difference);
+    }
+
+    void IPrimaryEffects.ScrubEnded(ScrubReport report)
+    {
+        _world.Note($"primary {Options.Epoch}: {report}");
+        Scrubbed = report;
     }
 
     // One that is still being opened is closed when it is there.

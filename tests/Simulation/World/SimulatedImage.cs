@@ -116,6 +116,16 @@ internal sealed class SimulatedImage : INodeWatcher
     public void Grow(ulong io, long sizeBytes) =>
         Begin(new ImageOperation(ImageVerb.Grow, io, 0, 0) { Covers = sizeBytes });
 
+    /// <summary>One of the next writes, once, is dropped or goes elsewhere.</summary>
+    /// <param name="after">Which: 1 for the next one.</param>
+    public void Stray(int after) => Faults = Faults with { StrayWrite = _writeCount + after };
+
+    /// <summary>The disk changes content by itself.</summary>
+    /// <param name="offsetBytes">Where.</param>
+    /// <param name="bytes">What is there from now on.</param>
+    public void Overwrite(long offsetBytes, ReadOnlySpan<byte> bytes) =>
+        _pages.Write(offsetBytes, bytes.Length, bytes);
+
     /// <summary>What a read would show now, for the judge.</summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="bytes">Where the bytes go.</param>

@@ -243,7 +243,8 @@ public sealed class CrashWorkload
         long offset = (long)region * StoreFormat.RegionBytes;
         var issued = new Sequence(_next - 1);
         _replica.Tell(new DigestsRequest(
-            epoch, new RequestId(FirstPieceId), offset, StoreFormat.RegionBytes, StoreFormat.RegionBytes));
+            epoch, new RequestId(FirstPieceId), offset, StoreFormat.RegionBytes, StoreFormat.RegionBytes,
+            Sequence.None));
         _replica.Run();
         for (long at = offset; at < offset + StoreFormat.RegionBytes; at += PieceBytes)
         {
@@ -255,8 +256,8 @@ public sealed class CrashWorkload
             }
 
             _replica.Tell(new CopyChunk(
-                epoch, new RequestId(FirstPieceId + 1), AnswerStatus.Ok, at, PieceBytes, issued, issued,
-                issued, Crc32C.Compute(payload.Span), CopyFlags.None), payload);
+                epoch, new RequestId(FirstPieceId + 1), AnswerStatus.Ok, at, PieceBytes, issued,
+                Crc32C.Compute(payload.Span), CopyFlags.None), payload);
         }
 
         _replica.Run(leave: 1);

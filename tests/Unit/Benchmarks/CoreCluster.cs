@@ -134,6 +134,18 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
     {
     }
 
+    void IPrimaryEffects.StillDiffers(int replica, int region)
+    {
+    }
+
+    void IPrimaryEffects.Differs(in ScrubDifference difference)
+    {
+    }
+
+    void IPrimaryEffects.ScrubEnded(ScrubReport report)
+    {
+    }
+
     void IPrimaryEffects.StageChanged(PrimaryStage stage)
     {
     }

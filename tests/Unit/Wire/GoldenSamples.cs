@@ -160,17 +160,16 @@ internal static class GoldenSamples
     private static Sample[] ResyncSamples() =>
     [
         Sample.Of("DigestsRequest", new DigestsRequest(
-            s_epoch, new RequestId(78), 3L << 20, 1L << 30, 1 << 20)),
+            s_epoch, new RequestId(78), 3L << 20, 1L << 30, 1 << 20, new Sequence(131_072))),
         Sample.Of("Digests", new Digests(
-            s_epoch, new RequestId(78), AnswerStatus.Ok, new Sequence(131_070), new Sequence(131_073),
-            16_384), 16_384),
+            s_epoch, new RequestId(78), AnswerStatus.Ok, new Sequence(131_073), 16_384), 16_384),
         Sample.Of("CopyRequest", new CopyRequest(s_epoch, new RequestId(79), 3L << 20, 1 << 20), 32),
         Sample.Of("CopyChunk", new CopyChunk(
             s_epoch, new RequestId(79), AnswerStatus.Ok, (3L << 20) + 8192, 4096, new Sequence(131_073),
-            new Sequence(131_070), new Sequence(131_068), 0x98f9_4189, CopyFlags.None), 4096),
+            0x98f9_4189, CopyFlags.None), 4096),
         Sample.Of("CopyChunk of zeros", new CopyChunk(
             s_epoch, new RequestId(79), AnswerStatus.Ok, 3L << 20, 65_536, new Sequence(131_073),
-            new Sequence(131_070), new Sequence(131_068), 0, CopyFlags.Zero)),
+            0, CopyFlags.Zero)),
         Sample.Of("Copied", new Copied(s_epoch, new RequestId(80), AnswerStatus.IoError)),
         Sample.Of("RegionDone", new RegionDone(s_epoch, new RequestId(81), 409600, new Sequence(131080))),
     ];

@@ -270,14 +270,14 @@ internal sealed class RandomMessages(int seed)
     {
         int unit = 4096 << _random.Next(0, 15);
         long length = Length((long)unit * MessageLimits.MaxDigests);
-        return new DigestsRequest(Epoch(), Request(), Offset(length, 4096), length, unit);
+        return new DigestsRequest(Epoch(), Request(), Offset(length, 4096), length, unit, Sequence());
     }
 
     private Sample NextDigests()
     {
         AnswerStatus status = Status();
         int payload = status == AnswerStatus.Ok ? 16 * (1 + (int)Number(MessageLimits.MaxDigests - 1)) : 0;
-        return Check(new Digests(Epoch(), Request(), status, Sequence(), Sequence(), payload), payload);
+        return Check(new Digests(Epoch(), Request(), status, Sequence(), payload), payload);
     }
 
     private Sample NextCopyRequest()
@@ -294,7 +294,7 @@ internal sealed class RandomMessages(int seed)
         CopyFlags flags = status == AnswerStatus.Ok ? OneOf<CopyFlags>() : CopyFlags.None;
         bool hasPayload = status == AnswerStatus.Ok && flags == CopyFlags.None;
         var message = new CopyChunk(
-            Epoch(), Request(), status, Offset(length, 4096), length, Sequence(), Sequence(), Sequence(),
+            Epoch(), Request(), status, Offset(length, 4096), length, Sequence(),
             hasPayload ? Checksum() : 0, flags);
         return Check(message, message.PayloadBytes);
     }

@@ -1,0 +1,51 @@
+using Ublk.Replication.Primary;
+
+namespace Ublk.Replication.Runtime;
+
+/// <content>Comparing the replicas, and what is found.</content>
+internal sealed partial class VolumeDriver
+{
+    private TaskCompletionSource<ScrubReport>? _scrub;
+    private Action<ScrubDifference>? _onDifference;
+
+    /// <summary>Compares all replicas that are in sync and repairs what differs.</summary>
+    /// <param name="options">How fast.</param>
+    /// <param name="onDifference">Hears of each difference, on the loop's thread.</param>
+    /// <returns>Ends with the scrub; broken off when the volume is not served any more.</returns>
+    /// <exception cref="InvalidOperationException">One is under way, or the volume is not served.</exception>
+    public Task<ScrubReport> Scrub(ScrubOptions options, Action<ScrubDifference> onDifference)
+    {
+        if (_scrub is not null)
+        {
+            throw new InvalidOperationException("a scrub is under way");
+        }
+
+        BeginEvent();
+        try
+        {
+            Primary.BeginScrub(options, Now);
+            _onDifference = onDifference;
+            _scrub = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            return _scrub.Task;
+        }
+        finally
+        {
+            EndEvent();
+        }
+    }
+
+    void IPrimaryEffects.StillDiffers(int replica, int region)
+    {
+        _replicas[replica].Problem =
+            $"what was copied to region {region} reads back as something else: its disk or memory is bad";
+        OnChanged?.Invoke();
+    }
+
+    void IPrimaryEffects.Differs(in ScrubDifference difference) => _onDifference?.Invoke(difference);
+
+    void IPrimaryEffects.ScrubEnded(ScrubReport report)
+    {
+        _scrub?.SetResult(report);
+        _scrub = null;
+    }
+}
