@@ -245,7 +245,7 @@ public sealed partial class ReplicaMachine
             return "a heartbeat of another epoch";
         }
 
-        if (IsStarted)
+        if (IsStarted && !Mistakes.Make(Mistake.HeartbeatsWithoutCommit))
         {
             _promises.OnCommitted(heartbeat.Committed);
         }

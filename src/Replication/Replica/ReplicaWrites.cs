@@ -115,7 +115,7 @@ internal sealed class ReplicaWrites
         OnAccepted(operation.OffsetBytes, operation.LengthBytes);
         _order.Add((int)(sequence & _mask), sequence, write.OffsetBytes, write.LengthBytes);
         _views.Want(write.View.Value);
-        if (Holds || !_views.TryPass())
+        if (Holds ? !Mistakes.Make(Mistake.WriteBeforeStart) : !_views.TryPass())
         {
             _held++;
         }
