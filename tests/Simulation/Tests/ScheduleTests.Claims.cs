@@ -157,7 +157,7 @@ public sealed partial class ScheduleTests
         history.ReadDone(One);
     }
 
-    // Power is lost in the middle of a copy that was never finished: 1 has what it says that it does not have.
+    // Power is lost in the middle of a copy to 1: it has bytes there that nobody owes, and 2 does not.
     private static void AReconcileIsCutByALossOfPower(ClusterHistory history)
     {
         history.Serve(0);

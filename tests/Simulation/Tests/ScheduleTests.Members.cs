@@ -85,7 +85,7 @@ public sealed partial class ScheduleTests
         history.Restart(0);
     }
 
-    // Who still has the old metadata asks those that it names: 1, which knows better, and 2, which is no member.
+    // Old metadata names 1 and 2: 1 has missed a write that 0 and 3 have, and 2 is no member any more.
     private static void AnOldSetDecidesNothing(ClusterHistory history)
     {
         history.Serve(0);

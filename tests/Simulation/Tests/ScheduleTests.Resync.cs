@@ -111,7 +111,7 @@ public sealed partial class ScheduleTests
         history.Done();
     }
 
-    // 1 is sent again what it has applied out of order, and is killed when it has done the first of two again.
+    // 1 is sent again two writes of one block that it has; it is killed when it has done the first one again.
     private static void WhatIsAppliedIsNotAppliedAgain(ClusterHistory history)
     {
         history.Serve(0);

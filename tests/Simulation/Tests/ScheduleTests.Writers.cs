@@ -71,7 +71,7 @@ public sealed partial class ScheduleTests
         history.ReadDone(1);
     }
 
-    // The volume is served before 2 has recorded that: what it is sent meanwhile must not be of its old history.
+    // The volume is served before 2 has recorded that: what it is sent is not of the history that it has.
     private static void NothingIsWrittenBeforeTheStart(ClusterHistory history)
     {
         history.SlowSync(2, 1000);
@@ -102,7 +102,7 @@ public sealed partial class ScheduleTests
         history.ReadDone(One);
     }
 
-    // Four replicas and a quorum of three: both halves have promises enough, and one writer a start at 0 only.
+    // Four replicas, and W is three: both halves have R promises; later a writer has its start at 0 only.
     private static void NeitherHalfOfFourServes(ClusterHistory history)
     {
         history.Serve(0);
