@@ -55,4 +55,24 @@ public sealed partial class ScheduleTests
         history.Heal(2);
         history.CutOff(0);
     }
+
+    // Epoch 2, of 0 alone, stamps a region with the number that the first write of epoch 3 to it has.
+    private static void NumbersOfTwoHistoriesMeet(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(Two);
+        history.Freeze(1);
+        history.Until(() => history[0].Machine!.State.Intents.Count == 0);
+        WriteOnZeroOnly(history);
+        RecordOnZeroOnly(history);
+        history.Serve(2);
+        history.WriteDone(Two);
+        history.FlushDone();
+        history.Until(() => history[1].Machine!.State.Intents.Count == 0);
+        history.CutOff(2);
+        history.Heal(0);
+        history.CutBetween(0, 2);
+        history.Serve(0);
+        history.ReadDone(Two);
+    }
 }

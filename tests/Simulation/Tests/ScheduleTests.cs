@@ -40,6 +40,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("rule 2", GhostsAreOverwritten),
         new("rule 2", WhoPartedMissesAllSince),
         new("rule 3", AnEpochBeginsBehindAGap),
+        new("rule 3", NumbersOfTwoHistoriesMeet),
         new("rule 4", AReconcileIsCutByALossOfPower),
         new("rule 5", WhatIsMissingDoesNotCount),
         new("rule 6", WhatIsReconciledHasANewVersion),
