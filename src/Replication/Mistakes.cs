@@ -36,6 +36,14 @@ internal enum Mistake
     /// The lease counts from the grant's arrival, not from the heartbeat's sending. Breaks section 5.
     /// </summary>
     LeaseFromReceipt,
+    /// <summary>
+    /// A read does not wait for an operation of which its host was told that it failed. Breaks rule 16.
+    /// </summary>
+    FailedWriteNotWaitedFor,
+    /// <summary>
+    /// Held requests get a number while fewer than W replicas are reachable. Breaks rule 16.
+    /// </summary>
+    HeldRequestsNumbered,
     /// <summary>A replica that joins counts before it has what it misses. Breaks rule 5.</summary>
     LearnerCounts,
     /// <summary>An operation on a missing region counts as applied. Breaks rule 5.</summary>
@@ -58,6 +66,8 @@ internal enum Mistake
     IntentsClearedWithoutSync,
     /// <summary>An accepted operation does not stamp the version of its region. Breaks section 3.</summary>
     VersionNotStamped,
+    /// <summary>Operations are applied before the epoch's start is durable. Breaks rule 9.</summary>
+    WriteBeforeStart,
     /// <summary>Overlapping operations are issued at once. Breaks section 4.3.</summary>
     RangesNotOrdered,
     /// <summary>
@@ -68,12 +78,18 @@ internal enum Mistake
     /// The session and the operations of an older epoch's writer are taken. Breaks rule 8, S4.
     /// </summary>
     OldWriterNotRefused,
+    /// <summary>C is not taken from heartbeats. Breaks rule 21.</summary>
+    HeartbeatsWithoutCommit,
     /// <summary>A promise is answered before it is durable. Breaks section 5.</summary>
     PromiseAnsweredBeforeDurable,
     /// <summary>A lower epoch than the promised one is promised. Breaks section 5.</summary>
     LowerEpochPromised,
     /// <summary>One epoch is promised to two writers. Breaks section 5.</summary>
     EpochPromisedTwice,
+    /// <summary>
+    /// A promise is given to a writer that knows an older configuration. Breaks rule 18.
+    /// </summary>
+    OldConfigurationPromised,
     /// <summary>A claim is told while a grant to another writer runs. Breaks section 5.</summary>
     GrantsNotWaitedFor,
     /// <summary>A restarted replica does not wait for the grants that it forgot. Breaks section 5.</summary>
@@ -149,16 +165,16 @@ internal enum Mistake
     JoinWithoutOperations,
     /// <summary>A piece of a resync is laid over operations that came since. Breaks section 7.</summary>
     PieceOverNewer,
-    /// <summary>
-    /// A piece is laid over operations that were under way when its region was compared. Breaks rule 19.
-    /// </summary>
-    PieceOverUnderWay,
     /// <summary>A region is no longer missing before its copy is on stable media. Breaks rule 19.</summary>
     RegionLeavesBeforeSync,
     /// <summary>The local image is read where it is missing. Breaks section 4.5.</summary>
     StaleLocalRead,
     /// <summary>A peer answers a read before it has applied what was acknowledged. Breaks rule 13.</summary>
     PeerReadTooEarly,
+    /// <summary>
+    /// Equal versions of replicas whose histories have parted count as equal content. Breaks rule 2.
+    /// </summary>
+    PartedVersionsCompared,
     /// <summary>
     /// Digests of a position of the stream do not wait for what comes before it. Breaks section 7.
     /// </summary>

@@ -68,6 +68,12 @@ internal sealed record SimulationOptions
     /// <summary>Logical block in bytes.</summary>
     public int BlockBytes { get; init; } = 4096;
 
+    /// <summary>What a disk writes as a whole or not at all, in bytes; 0: a logical block.</summary>
+    public int AtomicBytes { get; init; }
+
+    /// <summary>Longest time that a request waits in milliseconds; 0 for ever.</summary>
+    public int RequestLimitMs { get; init; }
+
     /// <summary>Size of the volume in bytes, whole regions.</summary>
     public long VolumeBytes { get; init; } = 4 << 20;
 

@@ -57,6 +57,25 @@ internal sealed class Lineage
         return 0;
     }
 
+    /// <summary>
+    /// Last number that all have in common whose history is not the newest one; the highest number there is
+    /// when all are of the newest. Numbers above it may stand for different operations.
+    /// </summary>
+    /// <param name="claims">The claims that this history was made of.</param>
+    public ulong CommonOfParted(ReadOnlySpan<ReplicaClaim?> claims)
+    {
+        ulong common = ulong.MaxValue;
+        foreach (ReplicaClaim? claim in claims)
+        {
+            if (claim is not null && claim.LastHistory.Epoch != Former)
+            {
+                common = Math.Min(common, CommonWith(claim.History, claim.Applied));
+            }
+        }
+
+        return common;
+    }
+
     private static ulong EndOf(HistoryPoint next) =>
         next.Sequence > ClaimRules.EpochGap ? next.Sequence - 1 - ClaimRules.EpochGap : 0;
 }

@@ -139,7 +139,7 @@ internal sealed class Membership
     /// <returns>Whether it is in force now, and was not before.</returns>
     public bool TryFinish(VolumeMachine volume)
     {
-        bool isLeaving = Current.Next is not null && !Mistakes.Make(Mistake.JointLeftUnsettled);
+        bool isLeaving = Current.Next is not null;
         if (_next is not { } next || isLeaving && !IsSettled(volume) ||
             !IsDurable(next, volume.Replicas.InStream) && !Mistakes.Make(Mistake.JointNotDurable))
         {
@@ -162,7 +162,8 @@ internal sealed class Membership
 
     /// <summary>Whether W of the new set hold all that the old set of a joint configuration does.</summary>
     /// <param name="volume">What serves.</param>
-    public bool IsSettled(VolumeMachine volume) => volume.Replicas.HeldDurable >= (long)SettlesAt;
+    public bool IsSettled(VolumeMachine volume) =>
+        volume.Replicas.HeldDurable >= (long)SettlesAt || Mistakes.Make(Mistake.JointLeftUnsettled);
 
     private bool IsDurable(VolumeConfiguration next, ReplicaMask inStream) =>
         Current.HasWriteQuorum(_confirmed) && next.HasWriteQuorum(_confirmed) && _confirmed.HasAll(inStream);

@@ -274,8 +274,9 @@ internal sealed class Promotion : IReplicaAnswers
         }
 
         FirstSequence = ClaimRules.FirstSequence(claims);
-        _plan = new ReconcilePlan(claims, _options.Local, _options.SizeBytes);
-        _pages = _plan.DifferingPages();
+        History = Lineage.Of(_claims, new HistoryPoint(_options.Epoch.Value, FirstSequence));
+        _plan = new ReconcilePlan(claims, History, _options.Local, _options.SizeBytes);
+        _pages = _plan.PagesToCompare();
         for (int place = 0; place < claims.Length; place++)
         {
             foreach (long page in _pages)
@@ -328,7 +329,6 @@ internal sealed class Promotion : IReplicaAnswers
     private void Start()
     {
         Stage = PrimaryStage.Starting;
-        History = Lineage.Of(_claims, new HistoryPoint(_options.Epoch.Value, FirstSequence));
         foreach (int place in _targets)
         {
             SendStamps(place);

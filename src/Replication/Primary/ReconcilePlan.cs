@@ -14,16 +14,20 @@ internal sealed class ReconcilePlan
     private readonly ReplicaClaim?[] _claims;
     private readonly int _local;
     private readonly long _sizeBytes;
+    private readonly ulong _common;
 
     /// <summary>Begins with claims that are enough.</summary>
     /// <param name="claims">One for each place.</param>
+    /// <param name="history">The history that the volume goes on from.</param>
     /// <param name="local">Place of the local replica; preferred where claims are equal.</param>
     /// <param name="sizeBytes">Size of the volume.</param>
-    public ReconcilePlan(ReplicaClaim?[] claims, int local, long sizeBytes)
+    public ReconcilePlan(ReplicaClaim?[] claims, Lineage history, int local, long sizeBytes)
     {
         _claims = claims;
         _local = local;
         _sizeBytes = sizeBytes;
+        _common = Mistakes.Make(Mistake.PartedVersionsCompared)
+            ? ulong.MaxValue : history.CommonOfParted(claims);
         Uncertain = new GrainMap(MetadataState.RegionsOf(sizeBytes));
         for (int place = 0; place < claims.Length; place++)
         {
@@ -37,15 +41,20 @@ internal sealed class ReconcilePlan
     /// <summary>Regions that may differ.</summary>
     public GrainMap Uncertain { get; }
 
-    /// <summary>Pages of versions that differ, and so must be looked at.</summary>
-    public List<long> DifferingPages()
+    private bool HavePartedHistories => _common != ulong.MaxValue;
+
+    /// <summary>
+    /// Pages of versions that must be looked at: those that differ, and where histories have parted all, as
+    /// numbers that came afterwards may be the same by chance.
+    /// </summary>
+    public List<long> PagesToCompare()
     {
         var pages = new SortedSet<long>();
         foreach (ReplicaClaim? claim in _claims)
         {
             foreach (long page in claim?.VersionDigests.Keys ?? [])
             {
-                if (_claims.Any(other => other is not null && !IsSame(claim!, other, page)))
+                if (HavePartedHistories || _claims.Any(other => other is not null && !IsSame(claim!, other, page)))
                 {
                     pages.Add(page);
                 }
@@ -55,8 +64,8 @@ internal sealed class ReconcilePlan
         return [.. pages];
     }
 
-    /// <summary>Finds all regions that may differ; the versions of differing pages are here.</summary>
-    /// <param name="pages">The differing pages.</param>
+    /// <summary>Finds all regions that may differ; the versions of the pages to compare are here.</summary>
+    /// <param name="pages">The pages to compare.</param>
     public void Find(List<long> pages)
     {
         int regions = Uncertain.Grains;
@@ -166,17 +175,24 @@ internal sealed class ReconcilePlan
         one.VersionDigests.TryGetValue(page, out Digest mine) &&
         other.VersionDigests.TryGetValue(page, out Digest theirs) && mine == theirs;
 
+    // A number that came after histories have parted says nothing to those of the others.
     private bool HasDifferentVersions(long region)
     {
         ulong? version = null;
         foreach (ReplicaClaim? claim in _claims)
         {
-            if (claim is not null && version is { } known && known != claim.VersionOf(region))
+            if (claim is null)
+            {
+                continue;
+            }
+
+            ulong its = claim.VersionOf(region);
+            if (its > _common || version is { } known && known != its)
             {
                 return true;
             }
 
-            version ??= claim?.VersionOf(region);
+            version = its;
         }
 
         return false;

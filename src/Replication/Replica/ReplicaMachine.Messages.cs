@@ -170,10 +170,10 @@ public sealed partial class ReplicaMachine
         }
 
         int region = ReplicaContext.RegionOf(request.OffsetBytes);
-        bool isRepair = isInStream && State.Missing.Contains(region);
+        bool isRepair = position != 0 && State.Missing.Contains(region);
         if (isRepair)
         {
-            _resync.Track(region, _writes);
+            _resync.Track(region);
         }
 
         _reads.Add(session, request, isRepair);
@@ -252,7 +252,7 @@ public sealed partial class ReplicaMachine
             return "a heartbeat of another epoch";
         }
 
-        if (IsStarted)
+        if (IsStarted && !Mistakes.Make(Mistake.HeartbeatsWithoutCommit))
         {
             _promises.OnCommitted(heartbeat.Committed);
         }

@@ -61,7 +61,8 @@ internal sealed class ReplicaPromises
                 ? ClaimAnswer.HigherEpoch :
             wanted.Epoch.Value == Current.Epoch && wanted.Writer != Current.Writer &&
             !Mistakes.Make(Mistake.EpochPromisedTwice) ? ClaimAnswer.OtherWriter :
-            wanted.Configuration.Value < known ? ClaimAnswer.NewerConfiguration : ClaimAnswer.Granted;
+            wanted.Configuration.Value < known && !Mistakes.Make(Mistake.OldConfigurationPromised)
+                ? ClaimAnswer.NewerConfiguration : ClaimAnswer.Granted;
         var entry = new PromiseEntry(wanted.Epoch.Value, wanted.Writer, wanted.Configuration.Value);
         if (answer == ClaimAnswer.Granted && entry != Current)
         {

@@ -55,18 +55,14 @@ internal sealed class ReplicaResync
     public required Func<ulong> HighestAccepted { get; init; }
 
     /// <summary>
-    /// A region is about to be compared: from now on it is noted what operations touch, and by whom already.
+    /// A region is about to be compared, at the position where the stream is: from now on it is noted what
+    /// later operations touch.
     /// </summary>
     /// <param name="region">A missing region.</param>
-    /// <param name="writes">Operations that the image does not have yet.</param>
-    public void Track(int region, ReplicaWrites writes)
+    public void Track(int region)
     {
         _ = _tracked.RemoveAll(tracked => tracked.Region == region);
         _tracked.Add(new TrackedRegion(region));
-        if (!Mistakes.Make(Mistake.PieceOverUnderWay))
-        {
-            writes.ForEachUnderWay(OnOperation);
-        }
     }
 
     /// <summary>An operation was accepted.</summary>

@@ -116,7 +116,7 @@ internal sealed class ReplicaWrites
         _order.Add(
             (int)(sequence & _mask), RangeOrder.PlaceOf(sequence), write.OffsetBytes, write.LengthBytes);
         _views.Want(write.View.Value);
-        if (Holds || !_views.TryPass())
+        if (Holds ? !Mistakes.Make(Mistake.WriteBeforeStart) : !_views.TryPass())
         {
             _held++;
         }
@@ -233,19 +233,6 @@ internal sealed class ReplicaWrites
             ? AnswerStatus.Missing : AnswerStatus.Ok;
         Finish(slot);
         return true;
-    }
-
-    /// <summary>Calls with the range of every operation that was accepted and is not done.</summary>
-    /// <param name="take">Takes offset and length in bytes.</param>
-    public void ForEachUnderWay(Action<long, long> take)
-    {
-        foreach (ReplicaOperation operation in _operations)
-        {
-            if (operation.Stage != OperationStage.None)
-            {
-                take(operation.OffsetBytes, operation.LengthBytes);
-            }
-        }
     }
 
     /// <summary>The range of the operation in a slot.</summary>

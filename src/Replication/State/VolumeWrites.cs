@@ -89,6 +89,11 @@ internal sealed class VolumeWrites
         }
 
         ref WindowOperation operation = ref Window.At(slot);
+        if (Mistakes.Make(Mistake.FailedWriteNotWaitedFor) && !_requests.TryFind(operation.Request, out _))
+        {
+            return false;
+        }
+
         request.WaitsFor = operation.Sequence;
         request.NextWaiter = operation.FirstWaiter;
         operation.FirstWaiter = id;
@@ -291,7 +296,8 @@ internal sealed class VolumeWrites
         int payload = wanted.PayloadBytes;
         bool isRead = _reading.TryFindOverlap(wanted.OffsetBytes, wanted.LengthBytes, ulong.MaxValue, out _);
         isRead &= !Mistakes.Make(Mistake.WriteUnderRead);
-        if (isRead || !_replicas.HasWriteQuorum || (!Window.HasRoom(payload) && !TryRelieve(payload)))
+        bool isAlone = !_replicas.HasWriteQuorum && !Mistakes.Make(Mistake.HeldRequestsNumbered);
+        if (isRead || isAlone || (!Window.HasRoom(payload) && !TryRelieve(payload)))
         {
             return false;
         }

@@ -60,6 +60,17 @@ internal sealed partial class ClusterHistory
     /// <param name="node">Which.</param>
     public void Attach(int node) => StartWriter(node, ++_epoch);
 
+    /// <summary>A node asks for the volume in an epoch that the metadata gave out before.</summary>
+    /// <param name="node">Which.</param>
+    /// <param name="epoch">The epoch.</param>
+    public void AttachIn(int node, ulong epoch) => StartWriter(node, epoch);
+
+    /// <summary>A node that knows an old configuration asks for the volume, in a new epoch.</summary>
+    /// <param name="node">Which.</param>
+    /// <param name="configuration">The number of the configuration.</param>
+    public void AttachAsOf(int node, ulong configuration) => StartWriter(
+        node, ++_epoch, _records.FindLast(record => record.Configuration.Number == configuration));
+
     /// <summary>A node gets the volume, in a new epoch.</summary>
     /// <param name="node">Which.</param>
     public void Serve(int node)
@@ -70,9 +81,8 @@ internal sealed partial class ClusterHistory
 
     /// <summary>The host writes a block; the answer is not waited for.</summary>
     /// <param name="block">Which.</param>
-    /// <param name="isDurable">A FUA write.</param>
-    public void Write(int block, bool isDurable = false) =>
-        _client.Submit(BlockOperation.Write, block, 1, isDurable);
+    /// <param name="count">How many.</param>
+    public void Write(int block, int count = 1) => _client.Submit(BlockOperation.Write, block, count);
 
     /// <summary>The host writes a block, and has its answer.</summary>
     /// <param name="block">Which.</param>
@@ -84,7 +94,8 @@ internal sealed partial class ClusterHistory
 
     /// <summary>The host reads a block; the answer is not waited for.</summary>
     /// <param name="block">Which.</param>
-    public void Read(int block) => _client.Submit(BlockOperation.Read, block, 1);
+    /// <param name="count">How many.</param>
+    public void Read(int block, int count = 1) => _client.Submit(BlockOperation.Read, block, count);
 
     /// <summary>The host reads a block, and has its answer.</summary>
     /// <param name="block">Which.</param>
@@ -94,10 +105,13 @@ internal sealed partial class ClusterHistory
         Done();
     }
 
+    /// <summary>The host flushes; the answer is not waited for.</summary>
+    public void Flush() => _client.Submit(BlockOperation.Flush, 0, 0);
+
     /// <summary>The host flushes, and has its answer.</summary>
     public void FlushDone()
     {
-        _client.Submit(BlockOperation.Flush, 0, 0);
+        Flush();
         Done();
     }
 
@@ -163,6 +177,29 @@ internal sealed partial class ClusterHistory
     public void SlowSync(int place, int milliseconds) =>
         _hosts[place].Image.SyncLatency = Exactly(milliseconds);
 
+    /// <summary>A record of the ring of a replica takes so long from now on.</summary>
+    public void SlowRing(int place, int milliseconds) => _hosts[place].RingLatency = Exactly(milliseconds);
+
+    /// <summary>The disk of a replica has no room for what is written from now on.</summary>
+    public void FillDisk(int place) =>
+        _hosts[place].Image.Faults = ImageFaults.None with { NoSpacePermille = 1000 };
+
+    /// <summary>Syncs of the disk of a replica fail from now on.</summary>
+    public void FailSyncs(int place) =>
+        _hosts[place].Image.Faults = ImageFaults.None with { SyncErrorPermille = 1000 };
+
+    /// <summary>The disk of a replica is well again.</summary>
+    public void Mend(int place) => _hosts[place].HasNoFaults();
+
+    /// <summary>Messages from a node take so long, in sessions opened from now on.</summary>
+    public void SlowWays(int node, int milliseconds)
+    {
+        for (int other = 0; other < _nodes.Length; other++)
+        {
+            _world.Network.SetLatency(node, other, Exactly(milliseconds));
+        }
+    }
+
     /// <summary>The session between two nodes is reset.</summary>
     public void Reset(int one, int other) => _world.Network.ResetBetween(one, other);
 
@@ -176,6 +213,15 @@ internal sealed partial class ClusterHistory
         Until(() => !IsChanging);
     }
 
+    /// <summary>A member gives its place to an empty replica on a node that has none.</summary>
+    /// <param name="place">The member.</param>
+    /// <param name="node">The node.</param>
+    public void Exchange(int place, int node) =>
+        BeginChange(Newest.Configuration.Group.Members.Without(place), node);
+
+    /// <summary>Whether a change of membership is under way.</summary>
+    public bool IsExchanging => IsChanging;
+
     /// <summary>The volume becomes larger.</summary>
     /// <returns>Its first new block.</returns>
     public int GrowDone()
@@ -188,6 +234,12 @@ internal sealed partial class ClusterHistory
 
     /// <summary>Whether the node with the volume is one.</summary>
     public bool IsServedBy(int node) => _writer?.Node == _nodes[node];
+
+    /// <summary>Whether anybody has the volume.</summary>
+    public bool IsServed => _writer is not null;
+
+    /// <summary>Whether a node has the volume, or asks for it.</summary>
+    public bool IsAsking(int node) => _primaries.Exists(primary => primary.Node == _nodes[node]);
 
     /// <summary>Fails the schedule unless something is so.</summary>
     public static void Expect(bool isSo, string what)

@@ -187,7 +187,7 @@ internal sealed partial class ClusterHistory
         });
     }
 
-    private void StartWriter(int index, ulong epoch)
+    private void StartWriter(int index, ulong epoch, VolumeRecord? known = null)
     {
         SimulatedNode node = _nodes[index];
         ReplicaHost? local = _hostOn[index];
@@ -203,7 +203,7 @@ internal sealed partial class ClusterHistory
         }
 
         _world.Note($"node {index} wants epoch {epoch}");
-        VolumeRecord record = RecordForAttachment();
+        VolumeRecord record = known ?? RecordForAttachment();
         bool isMember = local is not null && record.Configuration.Members.Has(local.Place);
         _primaries.Add(new PrimaryHost(_world, node, new PrimaryOptions
         {
@@ -222,6 +222,7 @@ internal sealed partial class ClusterHistory
                 WindowOperations = _options.WindowOperations,
                 WindowBytes = _options.WindowBytes,
                 AcknowledgesDurable = _options.AcknowledgesDurable,
+                RequestLimit = _options.RequestLimitMs * LatencyModel.Millisecond,
                 HeartbeatInterval = _options.LeaseMs * LatencyModel.Millisecond / 5,
                 IdleFlushInterval = _random.Between(20, 1000) * LatencyModel.Millisecond,
             },

@@ -52,7 +52,8 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         Image = new SimulatedImage(
             node, world.Clock, world.Pools, world.Random.Fork(), world.Options.VolumeBytes)
         {
-            AtomicBytes = world.Options.BlockBytes,
+            AtomicBytes = world.Options.AtomicBytes > 0
+                ? world.Options.AtomicBytes : world.Options.BlockBytes,
             Faults = world.Options.Image,
             Latency = place == world.Options.SlowReplica ? Slow(world.Options.Disk) : world.Options.Disk,
             SyncLatency = place == world.Options.SlowReplica ? Slow(world.Options.Sync) : world.Options.Sync,
@@ -79,6 +80,9 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
 
     /// <summary>The image.</summary>
     public SimulatedImage Image { get; }
+
+    /// <summary>How long a record of its ring takes.</summary>
+    public LatencyModel RingLatency { set => _metadata.Latency = value; }
 
     /// <summary>The machine of the process that runs; null while none does.</summary>
     public ReplicaMachine? Machine { get; private set; }

@@ -244,7 +244,7 @@ public sealed class CrashWorkload
         var issued = new Sequence(_next - 1);
         _replica.Tell(new DigestsRequest(
             epoch, new RequestId(FirstPieceId), offset, StoreFormat.RegionBytes, StoreFormat.RegionBytes,
-            Sequence.None));
+            issued));
         _replica.Run();
         for (long at = offset; at < offset + StoreFormat.RegionBytes; at += PieceBytes)
         {

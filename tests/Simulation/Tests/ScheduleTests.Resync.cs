@@ -1,0 +1,127 @@
+using Ublk.Tests.Simulation.Cluster;
+
+namespace Ublk.Tests.Simulation.Tests;
+
+/// <content>Replicas that come back: rules 5, 19 and 20.</content>
+public sealed partial class ScheduleTests
+{
+    // 2 joins and misses a region; nothing that rests on that region may count with it, and no flush.
+    private static void WhatIsMissingDoesNotCount(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.LeaveOut(2);
+        history.WriteDone(One);
+        history.SlowDisk(0, 1000);
+        history.Heal(2);
+        history.Until(() => history[2].Machine!.State.Missing.Count > 0);
+        history.Freeze(1);
+        history.Write(Two);
+        history.Write(One);
+        history.Pass(1100);
+        ClusterHistory.Expect(history.OpenCount == 1, "2 has the one, and misses the other");
+        history.Flush();
+        history.Pass(500);
+        ClusterHistory.Expect(history.OpenCount == 2, "a flush does not count where something is missing");
+        history.Thaw(1);
+        history.Done();
+    }
+
+    // A region is read at its source; before that arrives, 2 is sent something newer, again and again.
+    private static void ACopyLiesUnderWhatCameSince(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.LeaveOut(2);
+        history.WriteDone(One);
+        history.SlowDisk(0, 400);
+        history.Heal(2);
+        history.Until(() => history[2].Machine!.State.Missing.Count > 0);
+        for (int i = 0; i < 20; i++)
+        {
+            history.Write(One);
+            history.Pass(100);
+        }
+
+        history.Done();
+    }
+
+    // 2 joins behind a write that its source has not applied yet.
+    private static void ASourceHasWhatItsTargetIsNotSent(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.LeaveOut(2);
+        history.WriteDone(One);
+        history.SlowDisk(0, 10_000);
+        history.Write(One);
+        history.Pass(20);
+        history.SlowDisk(0, 1);
+        history.Heal(2);
+        history.Done();
+    }
+
+    // 2 loses power when all was copied there, and nothing of it synced.
+    private static void ACopyIsSyncedBeforeItCounts(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.LeaveOut(2);
+        history.WriteDone(One);
+        history.FlushDone();
+        history.Heal(2);
+        history.Until(() => history[2].Machine!.State.Missing.Count > 0);
+        history.SlowSync(2, 1000);
+        history.Pass(500);
+        history.LosePower(2);
+        history.SlowSync(2, 1);
+        history.LosePower(0);
+        history.Restart(2);
+        history.Serve(2);
+        history.ReadDone(One);
+        history.Restart(0);
+    }
+
+    // 1 answers a write and forgets it in a loss of power, before 0 has applied it.
+    private static void WhatAVoidedReplicaAnsweredIsWithdrawn(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(One);
+        history.SlowDisk(0, 12_000);
+        history.CutBetween(0, 2);
+        history.Write(One);
+        history.Pass(100);
+        ulong applied = history[0].Machine!.Applied;
+        history.LosePower(1);
+        history.Restart(1);
+        history.Until(() => history[1].Machine!.State.Missing.Count > 0);
+        history.SlowDisk(0, 1000);
+        history.Until(() => history[0].Machine!.Applied > applied);
+        history.Pass(100);
+        ClusterHistory.Expect(history.OpenCount == 1, "only 0 has it");
+        history.Done();
+    }
+
+    // 1 is sent again two writes of one block that it has; it is killed when it has done the first one again.
+    private static void WhatIsAppliedIsNotAppliedAgain(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(One);
+        history.WriteDone(Two);
+        history.LeaveOut(2);
+        history.SlowDisk(1, 3000);
+        history.Write(Two);
+        history.Pass(20);
+        history.SlowDisk(1, 1);
+        history.Write(One);
+        history.Until(() => history.OpenCount == 1);
+        history.Write(One);
+        history.Until(() => history.OpenCount == 1);
+        history.SlowDisk(1, 500);
+        history.Reset(0, 1);
+        history.Pass(800);
+        history.Kill(0);
+        history.Kill(1);
+        history.Restart(1);
+        history.Heal(2);
+        history.Serve(2);
+        history.ReadDone(One);
+        history.Restart(0);
+    }
+}
