@@ -146,15 +146,17 @@ internal sealed class HostClient : IBlockCompletion
         {
             _asking++;
             HostWish wish = _workload.Next(_world.Checker.Blocks);
-            _world.Clock.After(wish.PauseNs, () => Try(wish));
+            Action attempt = null!;
+            attempt = () => Try(wish, attempt);
+            _world.Clock.After(wish.PauseNs, attempt);
         }
     }
 
-    private void Try(HostWish wish)
+    private void Try(HostWish wish, Action attempt)
     {
         if (_writer is null || _writer.Node.IsFrozen || !_writer.Node.IsRunning)
         {
-            _world.Clock.After(World.LatencyModel.Millisecond, () => Try(wish));
+            _world.Clock.Retry(attempt);
             return;
         }
 
