@@ -36,6 +36,9 @@ internal sealed class HostClient : IBlockCompletion
     /// <summary>Requests without an answer.</summary>
     public int OpenCount => _calls.Count;
 
+    /// <summary>Whether nothing can be asked for at the moment.</summary>
+    public bool IsHeldUp => _writer is null || _writer.Node.IsFrozen || !_writer.Node.IsRunning;
+
     /// <summary>Answers by status.</summary>
     public int OkCount { get; private set; }
 
@@ -154,7 +157,7 @@ internal sealed class HostClient : IBlockCompletion
 
     private void Try(HostWish wish, Action attempt)
     {
-        if (_writer is null || _writer.Node.IsFrozen || !_writer.Node.IsRunning)
+        if (IsHeldUp)
         {
             _world.Clock.Retry(attempt);
             return;

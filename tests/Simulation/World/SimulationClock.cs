@@ -79,10 +79,24 @@ internal sealed class SimulationClock
         }
 
         Entry next = IsRetryNext ? _retries.Dequeue() : Take();
-        Now = next.Time;
-        Fingerprint = (Fingerprint ^ (ulong)next.Time ^ ((ulong)next.Number << 40)) * 0x100_0000_01b3 + 1;
+        ComeTo(next);
         next.Happening();
         return true;
+    }
+
+    /// <summary>
+    /// All who try again do so in vain, until something else happens, or until it is later than a time: the
+    /// same as so many steps, without calling them.
+    /// </summary>
+    /// <param name="end">The time.</param>
+    public void PassRetries(long end)
+    {
+        while (Now <= end && IsRetryNext)
+        {
+            Entry next = _retries.Dequeue();
+            ComeTo(next);
+            Retry(next.Happening);
+        }
     }
 
     /// <summary>Everything up to a time happens, and then it is that time.</summary>
@@ -99,6 +113,12 @@ internal sealed class SimulationClock
 
     private bool IsRetryNext => _retries.Count > 0 &&
         (_heapCount == 0 || _retries.Peek().IsBefore(_heap[0]));
+
+    private void ComeTo(in Entry next)
+    {
+        Now = next.Time;
+        Fingerprint = (Fingerprint ^ (ulong)next.Time ^ ((ulong)next.Number << 40)) * 0x100_0000_01b3 + 1;
+    }
 
     private Entry Take()
     {
