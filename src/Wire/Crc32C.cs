@@ -13,11 +13,12 @@ namespace Ublk.Wire;
 /// </summary>
 public static class Crc32C
 {
-    // Length of one of three stretches: three make up all but 16 bytes of a 4 KiB block.
-    internal const int StretchBytes = 1360;
+    // Length of one of three stretches: three make up all but 64 bytes of a 4 KiB block, and so also the part
+    // of a record of metadata that lies behind its own checksum.
+    internal const int StretchBytes = 1344;
 
     // x to the power of (8 × bytes − 33) modulo the polynomial: moves a checksum over that many bytes.
-    internal const uint OverOneStretch = 0x3f70cc6f, OverTwoStretches = 0x5aa1f3cf;
+    internal const uint OverOneStretch = 0xc9c8b782, OverTwoStretches = 0x889774e1;
 
     /// <summary>The checksum.</summary>
     /// <param name="bytes">The payload; 0 comes out of none.</param>

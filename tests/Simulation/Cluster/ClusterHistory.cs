@@ -157,6 +157,12 @@ internal sealed partial class ClusterHistory
         long end = _world.Clock.Now + limitNs;
         while (!isOver())
         {
+            // Attempts in vain change nothing but the time, and only a script may look at that.
+            if (!_isScripted && _client.IsHeldUp)
+            {
+                _world.Clock.PassRetries(end);
+            }
+
             if (_world.Clock.Now > end || !_world.Clock.Step())
             {
                 if (mustCome)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Ublk.Replication.State;
 using Ublk.Tests.Simulation.Judge;
@@ -13,7 +14,7 @@ internal sealed class ClusterWorld
 {
     private const int NotesKept = 400;
 
-    private readonly Queue<string> _notes = new();
+    private readonly Queue<(long Time, string Text)> _notes = new();
 
     /// <summary>A world without hosts.</summary>
     /// <param name="options">What may happen in it.</param>
@@ -87,16 +88,16 @@ internal sealed class ClusterWorld
             _ = _notes.Dequeue();
         }
 
-        _notes.Enqueue($"{Clock.Now / 1e6:F3} ms {text}");
+        _notes.Enqueue((Clock.Now, text));
     }
 
     /// <summary>What happened last.</summary>
     public string Story()
     {
         var story = new StringBuilder();
-        foreach (string note in _notes)
+        foreach ((long time, string text) in _notes)
         {
-            story.AppendLine(note);
+            story.AppendLine(CultureInfo.InvariantCulture, $"{time / 1e6:F3} ms {text}");
         }
 
         return story.ToString();

@@ -36,6 +36,9 @@ internal sealed class HostClient : IBlockCompletion
     /// <summary>Requests without an answer.</summary>
     public int OpenCount => _calls.Count;
 
+    /// <summary>Whether nothing can be asked for at the moment.</summary>
+    public bool IsHeldUp => _writer is null || _writer.Node.IsFrozen || !_writer.Node.IsRunning;
+
     /// <summary>Answers by status.</summary>
     public int OkCount { get; private set; }
 
@@ -146,15 +149,17 @@ internal sealed class HostClient : IBlockCompletion
         {
             _asking++;
             HostWish wish = _workload.Next(_world.Checker.Blocks);
-            _world.Clock.After(wish.PauseNs, () => Try(wish));
+            Action attempt = null!;
+            attempt = () => Try(wish, attempt);
+            _world.Clock.After(wish.PauseNs, attempt);
         }
     }
 
-    private void Try(HostWish wish)
+    private void Try(HostWish wish, Action attempt)
     {
-        if (_writer is null || _writer.Node.IsFrozen || !_writer.Node.IsRunning)
+        if (IsHeldUp)
         {
-            _world.Clock.After(World.LatencyModel.Millisecond, () => Try(wish));
+            _world.Clock.Retry(attempt);
             return;
         }
 

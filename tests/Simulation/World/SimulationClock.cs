@@ -6,14 +6,18 @@ namespace Ublk.Tests.Simulation.World;
 /// </summary>
 internal sealed class SimulationClock
 {
+    private const long RetryDelay = LatencyModel.Millisecond;
+
+    private readonly Queue<Entry> _retries = new();
     private Entry[] _heap = new Entry[1024];
+    private int _heapCount;
     private long _nextNumber;
 
     /// <summary>Now.</summary>
     public long Now { get; private set; }
 
     /// <summary>What is still to happen.</summary>
-    public int Count { get; private set; }
+    public int Count => _heapCount + _retries.Count;
 
     /// <summary>
     /// A number made of everything that happened so far, and when: equal for two runs of one history.
@@ -23,8 +27,9 @@ internal sealed class SimulationClock
     /// <summary>Begins a new history.</summary>
     public void Reset()
     {
-        Array.Clear(_heap, 0, Count);
-        Count = 0;
+        Array.Clear(_heap, 0, _heapCount);
+        _heapCount = 0;
+        _retries.Clear();
         Now = 0;
         _nextNumber = 0;
         Fingerprint = 0;
@@ -36,13 +41,13 @@ internal sealed class SimulationClock
     public void At(long time, Action happening)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(time, Now);
-        if (Count == _heap.Length)
+        if (_heapCount == _heap.Length)
         {
-            Array.Resize(ref _heap, 2 * Count);
+            Array.Resize(ref _heap, 2 * _heapCount);
         }
 
         var entry = new Entry(time, _nextNumber++, happening);
-        int place = Count++;
+        int place = _heapCount++;
         while (place > 0 && entry.IsBefore(_heap[(place - 1) / 2]))
         {
             _heap[place] = _heap[(place - 1) / 2];
@@ -57,6 +62,14 @@ internal sealed class SimulationClock
     /// <param name="happening">What.</param>
     public void After(long delay, Action happening) => At(Now + delay, happening);
 
+    /// <summary>
+    /// Something that could not be done yet happens in a millisecond. Most of what happens is somebody who
+    /// tries again; as the delay is always the same, they wait in line, and need no heap.
+    /// </summary>
+    /// <param name="happening">What.</param>
+    public void Retry(Action happening) =>
+        _retries.Enqueue(new Entry(Now + RetryDelay, _nextNumber++, happening));
+
     /// <summary>The next thing happens; false when nothing is left.</summary>
     public bool Step()
     {
@@ -65,18 +78,32 @@ internal sealed class SimulationClock
             return false;
         }
 
-        Entry next = Take();
-        Now = next.Time;
-        Fingerprint = (Fingerprint ^ (ulong)next.Time ^ ((ulong)next.Number << 40)) * 0x100_0000_01b3 + 1;
+        Entry next = IsRetryNext ? _retries.Dequeue() : Take();
+        ComeTo(next);
         next.Happening();
         return true;
+    }
+
+    /// <summary>
+    /// All who try again do so in vain, until something else happens, or until it is later than a time: the
+    /// same as so many steps, without calling them.
+    /// </summary>
+    /// <param name="end">The time.</param>
+    public void PassRetries(long end)
+    {
+        while (Now <= end && IsRetryNext)
+        {
+            Entry next = _retries.Dequeue();
+            ComeTo(next);
+            Retry(next.Happening);
+        }
     }
 
     /// <summary>Everything up to a time happens, and then it is that time.</summary>
     /// <param name="time">The time.</param>
     public void RunUntil(long time)
     {
-        while (Count > 0 && _heap[0].Time <= time)
+        while (Count > 0 && (IsRetryNext ? _retries.Peek() : _heap[0]).Time <= time)
         {
             Step();
         }
@@ -84,16 +111,25 @@ internal sealed class SimulationClock
         Now = Math.Max(Now, time);
     }
 
+    private bool IsRetryNext => _retries.Count > 0 &&
+        (_heapCount == 0 || _retries.Peek().IsBefore(_heap[0]));
+
+    private void ComeTo(in Entry next)
+    {
+        Now = next.Time;
+        Fingerprint = (Fingerprint ^ (ulong)next.Time ^ ((ulong)next.Number << 40)) * 0x100_0000_01b3 + 1;
+    }
+
     private Entry Take()
     {
         Entry first = _heap[0];
-        Entry moved = _heap[--Count];
-        _heap[Count] = default;
+        Entry moved = _heap[--_heapCount];
+        _heap[_heapCount] = default;
         int place = 0;
-        while (2 * place + 1 < Count)
+        while (2 * place + 1 < _heapCount)
         {
             int child = 2 * place + 1;
-            if (child + 1 < Count && _heap[child + 1].IsBefore(_heap[child]))
+            if (child + 1 < _heapCount && _heap[child + 1].IsBefore(_heap[child]))
             {
                 child++;
             }
@@ -107,7 +143,7 @@ internal sealed class SimulationClock
             place = child;
         }
 
-        if (Count > 0)
+        if (_heapCount > 0)
         {
             _heap[place] = moved;
         }
