@@ -47,6 +47,9 @@ internal sealed partial class ClusterHistory
     /// <summary>What serves the volume now; null for nothing.</summary>
     public VolumeMachine? Volume => _writer?.Machine.Volume;
 
+    /// <summary>Who serves the volume now.</summary>
+    public PrimaryHost Writer => _writer!;
+
     /// <summary>Lets time pass.</summary>
     /// <param name="milliseconds">How much.</param>
     public void Pass(int milliseconds) =>

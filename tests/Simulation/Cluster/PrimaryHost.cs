@@ -60,6 +60,9 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <summary>When it last asked for a lease, by its clock.</summary>
     public long LastHeartbeat { get; private set; }
 
+    /// <summary>How often replicas were asked for blocks, to copy them.</summary>
+    public int CopiesAsked { get; private set; }
+
     /// <summary>What scrubs have found.</summary>
     public List<ScrubDifference> Differences { get; } = [];
 
@@ -169,8 +172,11 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload) =>
         OpenTo(replica)?.Send(message, payload);
 
-    void IPrimaryEffects.SendBytes<T>(int replica, in T message, ReadOnlySpan<byte> payload) =>
+    void IPrimaryEffects.SendBytes<T>(int replica, in T message, ReadOnlySpan<byte> payload)
+    {
+        CopiesAsked += typeof(T) == typeof(CopyRequest) ? 1 : 0;
         OpenTo(replica)?.SendRented(message, _world.Memory.Copy(payload));
+    }
 
     void IPrimaryEffects.Close(int replica, CloseReason reason, string text)
     {

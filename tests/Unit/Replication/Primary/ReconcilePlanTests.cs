@@ -1,5 +1,6 @@
 using Ublk.Replication.Primary;
 using Ublk.Replication.State;
+using Ublk.Replication.Store;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 using Xunit;
@@ -27,13 +28,22 @@ public sealed class ReconcilePlanTests
         Assert.Equal([1, 2, 4, 6], UncertainOf(one, other));
     }
 
+    // Numbers that were given after histories had parted may be the same and stand for different operations.
+    [Fact]
+    public void EqualVersionsOfPartedHistoriesSayNothing()
+    {
+        ReplicaClaim one = ClaimMaker.Of(2, 50).WithVersions(0, new VersionRun(6, 1, new Sequence(40)));
+        ReplicaClaim other = ClaimMaker.Of(3, 60).WithVersions(0, new VersionRun(6, 1, new Sequence(40)));
+        Assert.Equal([6], UncertainOf(one, other));
+    }
+
     // The named history of the design: 95 was flushed on r and t; s was being reconciled when r died.
     [Fact]
     public void TheHighestClaimOfARegionIsItsSource()
     {
         ReplicaClaim s = ClaimMaker.Of(1, 90).WithIntents(new IntentRun(0, 1));
         ReplicaClaim t = ClaimMaker.Of(1, 95);
-        Assert.Equal(1, new ReconcilePlan([s, t], local: 0, Size).SourceOf(0));
+        Assert.Equal(1, PlanOf(s, t).SourceOf(0));
     }
 
     [Fact]
@@ -42,14 +52,14 @@ public sealed class ReconcilePlanTests
         ReplicaClaim newer = ClaimMaker.Of(2, 90)
             .WithMissing(new MissingRun(3, 1, new Epoch(1), new Sequence(50)));
         ReplicaClaim older = ClaimMaker.Of(1, 60);
-        var plan = new ReconcilePlan([newer, older], local: 0, Size);
+        ReconcilePlan plan = PlanOf(newer, older);
         Assert.Equal(1, plan.SourceOf(3));
         Assert.Equal(0, plan.SourceOf(2));
     }
 
     [Fact]
     public void OfEqualClaimsTheOneWithItsMemoryIsTaken() => Assert.Equal(
-        1, new ReconcilePlan([ClaimMaker.Voided(1, 9), ClaimMaker.Of(1, 9)], local: 0, Size).SourceOf(0));
+        1, PlanOf(ClaimMaker.Voided(1, 9), ClaimMaker.Of(1, 9)).SourceOf(0));
 
     [Fact]
     public void WhatOnlyAnotherHasIsLaidOverTheSourceInOrder()
@@ -59,7 +69,7 @@ public sealed class ReconcilePlanTests
             new OutOfOrderEntry(new Sequence(93), Mutation.Write, 0, 4096),
             new OutOfOrderEntry(new Sequence(97), Mutation.Write, (1 << 20) - 4096, 8192),
             new OutOfOrderEntry(new Sequence(98), Mutation.Discard, 512, 512));
-        var plan = new ReconcilePlan([source, other], local: 0, Size);
+        ReconcilePlan plan = PlanOf(source, other);
         Assert.Equal(
             [
                 new Overlay(1, ReplicaMask.Of(1), 97, (1 << 20) - 4096, 4096),
@@ -74,10 +84,9 @@ public sealed class ReconcilePlanTests
     public void WhoHasItIsNotOverwritten()
     {
         var entry = new OutOfOrderEntry(new Sequence(97), Mutation.Write, 0, 4096);
-        var plan = new ReconcilePlan(
-            [ClaimMaker.Of(1, 95), ClaimMaker.Of(1, 90).WithOutOfOrder(entry),
-                ClaimMaker.Of(1, 91).WithOutOfOrder(entry)],
-            local: 0, Size);
+        ReconcilePlan plan = PlanOf(
+            ClaimMaker.Of(1, 95), ClaimMaker.Of(1, 90).WithOutOfOrder(entry),
+            ClaimMaker.Of(1, 91).WithOutOfOrder(entry));
         Assert.Equal(new ReplicaMask(0b110), Assert.Single(plan.OverlaysOf(0, source: 0)).Holders);
     }
 
@@ -87,14 +96,17 @@ public sealed class ReconcilePlanTests
     {
         ReplicaClaim other = ClaimMaker.Of(1, 90).WithOutOfOrder(
             new OutOfOrderEntry(new Sequence(200), Mutation.Write, 0, 4096));
-        var plan = new ReconcilePlan([ClaimMaker.Of(2, 100), other], local: 0, Size);
+        ReconcilePlan plan = PlanOf(ClaimMaker.Of(2, 100), other);
         Assert.Empty(plan.OverlaysOf(0, source: 0));
     }
 
+    private static ReconcilePlan PlanOf(params ReplicaClaim[] claims) => new(
+        claims, Lineage.Of(claims, new HistoryPoint(9, 1000 + ClaimRules.EpochGap)), local: 0, Size);
+
     private static List<int> UncertainOf(params ReplicaClaim[] claims)
     {
-        var plan = new ReconcilePlan(claims, local: 0, Size);
-        plan.Find(plan.DifferingPages());
+        ReconcilePlan plan = PlanOf(claims);
+        plan.Find(plan.PagesToCompare());
         var regions = new List<int>();
         for (int region = plan.Uncertain.NextIn(0); region < plan.Uncertain.Grains;
             region = plan.Uncertain.NextIn(region + 1))
