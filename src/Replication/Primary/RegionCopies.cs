@@ -77,18 +77,15 @@ internal sealed class RegionCopies
     /// <param name="place">Its place.</param>
     public void Drop(int place)
     {
-        OnTick();
-        List<RegionCopy> gone = _current.FindAll(copy => copy.Source == place || copy.Targets.Has(place));
-        for (int count = _waiting.Count; count > 0; count--)
+        RegionCopy[] all = [.. _current, .. _waiting, .. _later];
+        _waiting.Clear();
+        _later.Clear();
+        foreach (RegionCopy copy in all.Except(_current).Where(copy => !Needs(copy, place)))
         {
-            RegionCopy copy = _waiting.Dequeue();
-            if (!copy.Targets.Has(place))
-            {
-                _waiting.Enqueue(copy);
-            }
+            _waiting.Enqueue(copy);
         }
 
-        foreach (RegionCopy copy in gone)
+        foreach (RegionCopy copy in all.Where(copy => Needs(copy, place)))
         {
             Fail(copy, place, AnswerStatus.NotCurrent);
         }
@@ -264,6 +261,9 @@ internal sealed class RegionCopies
         OnFailed(copy, place, status);
         BeginMore();
     }
+
+    private static bool Needs(RegionCopy copy, int place) =>
+        copy.Source == place || copy.Targets.Has(place);
 
     private void BeginMore()
     {

@@ -75,11 +75,17 @@ internal sealed class ReplicaCopies
     /// <summary>The image has a piece, or has failed to take it.</summary>
     /// <param name="slot">The piece.</param>
     /// <param name="result">0 or more, or −errno.</param>
-    public void OnImageEnded(int slot, int result)
+    /// <returns>Whether it has; otherwise nobody hears of it before the failure is durable.</returns>
+    public bool OnImageEnded(int slot, int result)
     {
-        Copy copy = _copies[slot];
+        Copy copy = Remove(slot);
         bool isWhole = result >= 0 && (!copy.HasBytes || result == copy.LengthBytes);
-        End(slot, isWhole ? AnswerStatus.Ok : AnswerStatus.IoError);
+        if (isWhole)
+        {
+            Answer(copy.Session, copy.Epoch, copy.Id, AnswerStatus.Ok);
+        }
+
+        return isWhole;
     }
 
     private void Prepare(int slot)
@@ -88,7 +94,8 @@ internal sealed class ReplicaCopies
         IntentNeed need = _intents.Mark(copy.OffsetBytes, copy.LengthBytes, isForced: true);
         if (need.Step == IntentStep.Full)
         {
-            End(slot, AnswerStatus.Busy);
+            Answer(copy.Session, copy.Epoch, copy.Id, AnswerStatus.Busy);
+            _ = Remove(slot);
             return;
         }
 
@@ -116,13 +123,13 @@ internal sealed class ReplicaCopies
         }
     }
 
-    private void End(int slot, AnswerStatus status)
+    private Copy Remove(int slot)
     {
         Copy copy = _copies[slot];
         _copies[slot] = default;
         Count--;
         Release(copy.HasBytes, copy.Payload);
-        Answer(copy.Session, copy.Epoch, copy.Id, status);
+        return copy;
     }
 
     private void Answer(int session, Epoch epoch, RequestId id, AnswerStatus status) =>

@@ -24,13 +24,14 @@ public sealed partial class ReplicaMachine
     private void FinishFailing()
     {
         _flushes.Fail();
-        _sessions.CloseAll(_effects, CloseReason.Failed, "bringing data to stable media failed");
+        _sessions.CloseAll(_effects, CloseReason.Failed, "the image could not be written or synced");
         _start.Clear();
         _writes.Session = -1;
     }
 
     // An operation failed: its regions are missing from now on, and what is claimed for them is what is
-    // durable.
+    // durable. What is read there may be in memory only and count as written, as after a failed sync: so the
+    // replica is marked as failed, which has every block that it misses written anew.
     private void Break(int slot)
     {
         (long offset, long length) = _writes.RangeOf(slot);
@@ -43,6 +44,7 @@ public sealed partial class ReplicaMachine
         for (int region = ReplicaContext.RegionOf(offset); region < end; region++)
         {
             runs += _context.StaysMissing(region) ? 0 : 1;
+            _resync.Break(region);
         }
 
         if (_context.Log.BeginBatch(Fixed + 32 * runs, runs) != AppendResult.Queued)
@@ -61,7 +63,7 @@ public sealed partial class ReplicaMachine
 
         bool isVoided = (State.Condition & ReplicaCondition.Voided) != ReplicaCondition.Sound;
         _context.Log.AddToBatch(new ConditionEntry(
-            State.Condition | ReplicaCondition.Voided, isVoided ? State.VoidedIn : epoch));
+            State.Condition | ReplicaCondition.Voided | ReplicaCondition.Failed, isVoided ? State.VoidedIn : epoch));
         _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Broken, (ulong)slot));
     }
 }

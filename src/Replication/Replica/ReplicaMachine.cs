@@ -150,10 +150,10 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
                 _reads.OnImageEnded(slot, result);
                 break;
             case ReplicaIo.Copy:
-                _copies.OnImageEnded(slot, result);
+                FailUnless(_copies.OnImageEnded(slot, result));
                 break;
             case ReplicaIo.Piece:
-                _resync.OnImageEnded(slot, result);
+                FailUnless(_resync.OnImageEnded(slot, result));
                 break;
             case ReplicaIo.Sync:
                 FailUnless((result >= 0 || Mistakes.Make(Mistake.SyncErrorIgnored)) && _flushes.OnSynced());

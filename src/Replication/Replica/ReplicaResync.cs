@@ -25,6 +25,7 @@ internal sealed class ReplicaResync
     private readonly RangeOrder _order;
     private readonly List<TrackedRegion> _tracked = [];
     private readonly List<LeavingRegion> _leaving = [];
+    private readonly HashSet<int> _broken = [];
     private readonly Piece[] _pieces = new Piece[MaxPieces];
     private readonly int _firstSlot;
 
@@ -128,7 +129,8 @@ internal sealed class ReplicaResync
     /// <summary>A part of a piece is written, or could not be.</summary>
     /// <param name="slot">The piece.</param>
     /// <param name="result">0 or more, or −errno.</param>
-    public void OnImageEnded(int slot, int result)
+    /// <returns>Whether it is; otherwise nobody hears of it before the failure is durable.</returns>
+    public bool OnImageEnded(int slot, int result)
     {
         ref Piece piece = ref _pieces[slot];
         piece.HasFailed |= result < 0;
@@ -136,6 +138,8 @@ internal sealed class ReplicaResync
         {
             End(slot);
         }
+
+        return result >= 0;
     }
 
     /// <summary>All of a region was pushed.</summary>
@@ -145,8 +149,23 @@ internal sealed class ReplicaResync
     {
         int region = (int)done.Region;
         _ = _tracked.RemoveAll(tracked => tracked.Region == region);
+        if (_broken.Contains(region))
+        {
+            return; // The session ends as soon as its writer hears of that.
+        }
+
         _leaving.Add(new LeavingRegion(session, done, _flushes.Begun + 1));
         _flushes.WantAnyway();
+    }
+
+    /// <summary>
+    /// An operation has failed in a region: whatever was pushed there in this session does not make it whole.
+    /// </summary>
+    /// <param name="region">Which.</param>
+    public void Break(int region)
+    {
+        _broken.Add(region);
+        _ = _leaving.RemoveAll(leaving => !leaving.IsRecorded && leaving.Done.Region == region);
     }
 
     /// <summary>D may have risen: regions leave.</summary>
@@ -188,6 +207,7 @@ internal sealed class ReplicaResync
     public void Drop()
     {
         _tracked.Clear();
+        _broken.Clear();
         _ = _leaving.RemoveAll(leaving => !leaving.IsRecorded);
     }
 
@@ -269,7 +289,7 @@ internal sealed class ReplicaResync
             first = stop;
         }
 
-        OnImageEnded(slot, 0);
+        _ = OnImageEnded(slot, 0);
     }
 
     private void End(int slot)
@@ -278,8 +298,11 @@ internal sealed class ReplicaResync
         _pieces[slot] = default;
         Count--;
         Release(piece.HasBytes, piece.Payload);
-        _context.Effects.Send(piece.Session, new Copied(
-            piece.Epoch, piece.Id, piece.HasFailed ? AnswerStatus.IoError : AnswerStatus.Ok));
+        if (!piece.HasFailed)
+        {
+            _context.Effects.Send(piece.Session, new Copied(piece.Epoch, piece.Id, AnswerStatus.Ok));
+        }
+
         _order.Remove(_firstSlot + slot);
     }
 

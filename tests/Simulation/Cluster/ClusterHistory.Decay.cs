@@ -107,7 +107,7 @@ internal sealed partial class ClusterHistory
             writer.Scrubbed.BlocksNotRepaired > 0)
         {
             throw new HistoryException(
-                $"{decayed.Count} blocks have decayed, and a scrub says {writer.Scrubbed}");
+                $"blocks at {string.Join(", ", decayed)} have decayed, and a scrub says {writer.Scrubbed}");
         }
     }
 

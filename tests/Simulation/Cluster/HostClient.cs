@@ -31,7 +31,7 @@ internal sealed class HostClient : IBlockCompletion
     }
 
     /// <summary>Whether everything was asked for and answered.</summary>
-    public bool IsDone => _workload.IsDone && _calls.Count == 0;
+    public bool IsDone => _workload.IsDone && _asking == 0 && _calls.Count == 0;
 
     /// <summary>Requests without an answer.</summary>
     public int OpenCount => _calls.Count;

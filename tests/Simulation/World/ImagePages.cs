@@ -195,6 +195,24 @@ internal sealed class ImagePages(PagePool pool)
         }
     }
 
+    /// <summary>
+    /// Writing pages back has failed: they show what was written and count as clean, and no sync brings them to
+    /// stable media.
+    /// </summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length.</param>
+    public void Forget(long offsetBytes, long lengthBytes)
+    {
+        int last = (int)((offsetBytes + lengthBytes - 1) / PagePool.PageBytes);
+        for (int page = (int)(offsetBytes / PagePool.PageBytes); page <= last; page++)
+        {
+            if (_versions[page] is { } versions)
+            {
+                versions.LostThrough = versions.List[^1].Change;
+            }
+        }
+    }
+
     /// <summary>Power is lost: what was not synced is kept or not.</summary>
     /// <param name="survival">How much of it.</param>
     /// <param name="random">Which of it.</param>

@@ -290,6 +290,11 @@ internal sealed class SimulatedImage : INodeWatcher
         if (_random.Chance(Faults.WriteErrorPermille))
         {
             LandTorn(operation);
+            if (_random.Chance(500))
+            {
+                _pages.Forget(operation.OffsetBytes, operation.LengthBytes);
+            }
+
             return -Errno.EIO;
         }
 
