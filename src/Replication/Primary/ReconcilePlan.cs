@@ -54,7 +54,8 @@ internal sealed class ReconcilePlan
         {
             foreach (long page in claim?.VersionDigests.Keys ?? [])
             {
-                if (HavePartedHistories || _claims.Any(other => other is not null && !IsSame(claim!, other, page)))
+                if (HavePartedHistories ||
+                    _claims.Any(other => other is not null && !IsSame(claim!, other, page)))
                 {
                     pages.Add(page);
                 }
@@ -64,7 +65,7 @@ internal sealed class ReconcilePlan
         return [.. pages];
     }
 
-    /// <summary>Finds all regions that may differ; the versions of the pages to compare are here.</summary>
+    /// <summary>Finds all regions that may differ; the versions of those pages are here.</summary>
     /// <param name="pages">The pages to compare.</param>
     public void Find(List<long> pages)
     {

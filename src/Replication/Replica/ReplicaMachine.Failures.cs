@@ -63,7 +63,8 @@ public sealed partial class ReplicaMachine
 
         bool isVoided = (State.Condition & ReplicaCondition.Voided) != ReplicaCondition.Sound;
         _context.Log.AddToBatch(new ConditionEntry(
-            State.Condition | ReplicaCondition.Voided | ReplicaCondition.Failed, isVoided ? State.VoidedIn : epoch));
+            State.Condition | ReplicaCondition.Voided | ReplicaCondition.Failed,
+            isVoided ? State.VoidedIn : epoch));
         _context.Log.EndBatch(ReplicaContext.Name(ReplicaIo.Broken, (ulong)slot));
     }
 }

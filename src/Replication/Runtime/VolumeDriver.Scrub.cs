@@ -23,10 +23,13 @@ internal sealed partial class VolumeDriver
         BeginEvent();
         try
         {
-            Primary.BeginScrub(options, Now);
+            // It may have ended before the call returns.
+            var scrub = new TaskCompletionSource<ScrubReport>(
+                TaskCreationOptions.RunContinuationsAsynchronously);
+            _scrub = Primary.Volume is null ? null : scrub;
             _onDifference = onDifference;
-            _scrub = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            return _scrub.Task;
+            Primary.BeginScrub(options, Now);
+            return scrub.Task;
         }
         finally
         {

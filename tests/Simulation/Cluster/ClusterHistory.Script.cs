@@ -47,6 +47,19 @@ internal sealed partial class ClusterHistory
     /// <summary>What serves the volume now; null for nothing.</summary>
     public VolumeMachine? Volume => _writer?.Machine.Volume;
 
+    /// <summary>A bit of a block turns on one replica.</summary>
+    /// <param name="place">Which replica.</param>
+    /// <param name="block">Which block.</param>
+    public void TurnBit(int place, int block)
+    {
+        _world.IsDecaying = true;
+        byte[] bytes = new byte[_options.BlockBytes];
+        long offset = (long)block * bytes.Length;
+        _hosts[place].Image.Peek(offset, bytes);
+        bytes[^1] ^= 1;
+        _hosts[place].Image.Overwrite(offset, bytes);
+    }
+
     /// <summary>Who serves the volume now.</summary>
     public PrimaryHost Writer => _writer!;
 

@@ -38,6 +38,8 @@ public sealed partial class ScheduleTests
         history.Pass(1000);
         ClusterHistory.Expect(history.OpenCount == 1, "only 0 has it");
         history.Mend(1);
+        history.Kill(1);
+        history.Restart(1);
         history.Done();
         history.Kill(0);
         history.Heal(2);

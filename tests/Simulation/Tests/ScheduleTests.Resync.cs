@@ -40,6 +40,23 @@ public sealed partial class ScheduleTests
         history.Done();
     }
 
+    // A block of 1 has decayed; while the right bytes are fetched to repair it, the host writes there.
+    private static void ARepairDoesNotUndoAWrite(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(One);
+        history.FlushDone();
+        history.TurnBit(1, One);
+        history.SlowDisk(0, 50);
+        history.SlowDisk(2, 50);
+        history.Writer.Scrub();
+        history.Until(() => history.Writer.CopiesAsked > 0);
+        history.WriteDone(One);
+        history.ReadDone(One);
+        history.Until(() => history.Writer.Scrubbed is not null);
+        history.ReadDone(One);
+    }
+
     // 2 joins behind a write that its source has not applied yet.
     private static void ASourceHasWhatItsTargetIsNotSent(ClusterHistory history)
     {

@@ -61,6 +61,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("rule 18", AnOldSetDecidesNothing) { World = s_spareHost },
         new("rule 18", WhoWasAwayGrowsToo),
         new("rule 19", ACopyLiesUnderWhatCameSince),
+        new("section 7", ARepairDoesNotUndoAWrite),
         new("rule 19", ASourceHasWhatItsTargetIsNotSent),
         new("rule 19", ACopyIsSyncedBeforeItCounts),
         new("rule 20", WhatAVoidedReplicaAnsweredIsWithdrawn),
@@ -144,6 +145,7 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(AnOldSetDecidesNothing), nameof(Mistake.OldConfigurationPromised))]
     [InlineData(nameof(ACopyLiesUnderWhatCameSince), nameof(Mistake.PieceOverNewer))]
     [InlineData(nameof(NumbersOfTwoHistoriesMeet), nameof(Mistake.PartedVersionsCompared))]
+    [InlineData(nameof(ARepairDoesNotUndoAWrite), nameof(Mistake.RepairOverNewer))]
     [InlineData(nameof(ASourceHasWhatItsTargetIsNotSent), nameof(Mistake.DigestsOutOfOrder))]
     [InlineData(nameof(ACopyIsSyncedBeforeItCounts), nameof(Mistake.RegionLeavesBeforeSync))]
     [InlineData(nameof(WhatAVoidedReplicaAnsweredIsWithdrawn), nameof(Mistake.FormerAnswersCount))]

@@ -196,8 +196,8 @@ internal sealed class ImagePages(PagePool pool)
     }
 
     /// <summary>
-    /// Writing pages back has failed: they show what was written and count as clean, and no sync brings them to
-    /// stable media.
+    /// Writing pages back has failed: they show what was written and count as clean, and no sync brings them
+    /// to stable media.
     /// </summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length.</param>
