@@ -13,8 +13,8 @@ namespace Ublk.Tests.Simulation;
 /// </summary>
 internal sealed class MistakeSearch : IDisposable
 {
-    // What no history from seed 1 to 200 shows: schedules see it, or later histories (docs/TESTING.md). Looked
-    // for only where it is named.
+    // What no history from seed 1 to 200 shows: schedules see it, or later histories (docs/TESTING.md).
+    // Looked for only where it is named.
     private static readonly Mistake[] s_unseen =
     [
         Mistake.FormerAnswersCount, Mistake.AppliedTwice, Mistake.AppliedClaimedAfterPowerLoss,

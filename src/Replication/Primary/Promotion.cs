@@ -50,9 +50,6 @@ internal sealed class Promotion : IReplicaAnswers
     /// <summary>How far it is: up to Starting, or Failed.</summary>
     public PrimaryStage Stage { get; private set; } = PrimaryStage.Claiming;
 
-    /// <summary>The highest epoch that a refusal named; 0 for none.</summary>
-    public Epoch HigherEpoch { get; private set; }
-
     /// <summary>First sequence of the epoch, once reconciling has begun.</summary>
     public ulong FirstSequence { get; private set; }
 
@@ -127,10 +124,12 @@ internal sealed class Promotion : IReplicaAnswers
         }
         else
         {
-            HigherEpoch = claim.PromisedEpoch > HigherEpoch ? claim.PromisedEpoch : HigherEpoch;
             Fail();
         }
     }
+
+    /// <summary>A higher epoch is promised somewhere: the volume cannot be had in this one.</summary>
+    public void OnOutbid() => Fail();
 
     /// <inheritdoc/>
     public void OnClaimEntries(int place, scoped in ClaimEntries entries, long now)

@@ -295,7 +295,14 @@ public sealed partial class VolumePrimary : IVolumeEffects
     private void Fence(Epoch epoch)
     {
         HigherEpoch = epoch > HigherEpoch ? epoch : HigherEpoch;
-        _volume?.OnFenced(_now);
+        if (_volume is null)
+        {
+            _promotion.OnOutbid();
+        }
+        else
+        {
+            _volume.OnFenced(_now);
+        }
     }
 
     // The end of every event.
@@ -337,7 +344,6 @@ public sealed partial class VolumePrimary : IVolumeEffects
         PrimaryStage stage = _volume is null ? _promotion.Stage
             : _volume.Stage is VolumeStage.Fenced or VolumeStage.Released ? PrimaryStage.Ended
             : PrimaryStage.Serving;
-        HigherEpoch = _promotion.HigherEpoch > HigherEpoch ? _promotion.HigherEpoch : HigherEpoch;
         if (stage != Stage)
         {
             Stage = stage;

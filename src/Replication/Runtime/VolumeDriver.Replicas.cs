@@ -121,9 +121,7 @@ internal sealed partial class VolumeDriver
         BeginEvent();
         long now = Now;
         Primary.OnTick(now);
-        // A session may tell of a higher promise before anything was asked: then nothing will be.
-        bool isOutbid = Primary.Volume is null && Primary.HigherEpoch > _epoch;
-        if ((now >= _nextAttemptAt || isOutbid) && !_isStopping)
+        if (now >= _nextAttemptAt && !_isStopping)
         {
             foreach (LocalReplica replica in _replicas)
             {

@@ -268,6 +268,12 @@ internal sealed partial class ClusterHistory
         {
             case PrimaryStage.Serving:
                 _world.Watch.Serves(primary);
+                if (primary.Machine.SizeBytes < (long)_world.Checker.Blocks * _options.BlockBytes)
+                {
+                    Retire(primary); // The next one has grown the volume before this one heard of its start.
+                    break;
+                }
+
                 _writer = primary;
                 _inSync = default;
                 _world.Checker.Recovered(Newest.Groups);
