@@ -8,6 +8,7 @@ internal sealed class MirrorOptions
 {
     private const int MaxReplicas = 7;
     private const long DefaultMemory = 64L << 20;
+    private const double HoursOfAWeek = 168;
 
     private readonly Argument<string[]> _images = new("IMAGE")
     {
@@ -27,6 +28,13 @@ internal sealed class MirrorOptions
     private readonly Option<long> _memory = AttachOptions.SizeOption("--memory",
         "Payload memory, locked: 8M to 1G; without it 64M. A quarter of it is the write window");
 
+    private readonly Option<double> _scrub = new("--scrub-every")
+    {
+        Description = "Hours after which all replicas are compared, again and again, and what differs is " +
+            "repaired from the majority; 0 for never",
+        DefaultValueFactory = _ => HoursOfAWeek,
+    };
+
     /// <summary>Adds them to a command.</summary>
     public void AddTo(Command command)
     {
@@ -34,7 +42,7 @@ internal sealed class MirrorOptions
         Option[] options =
         [
             _quorum, _device.Id, _device.Direct, _device.Depth, _device.AutoBuffers, _memory,
-            _device.Timeout, _device.Processor,
+            _device.Timeout, _device.Processor, _scrub,
         ];
         foreach (Option option in options)
         {
@@ -42,6 +50,7 @@ internal sealed class MirrorOptions
         }
 
         AttachOptions.Range(_memory, value => value is 0 or (>= 8 << 20 and <= 1 << 30), "8M to 1G");
+        AttachOptions.Range(_scrub, value => value is 0 or (>= 0.0001 and <= 1000), "0, or 0.0001 to 1000");
         command.Validators.Add(result =>
         {
             string[] images = result.GetValue(_images) ?? [];
@@ -64,6 +73,7 @@ internal sealed class MirrorOptions
         Target = LocalTargetKind.Mirror,
         Images = [.. parse.GetValue(_images)!.Select(Path.GetFullPath)],
         WriteQuorum = parse.GetValue(_quorum),
+        ScrubHours = parse.GetValue(_scrub),
         PoolBytes = parse.GetValue(_memory) is > 0 and long memory ? memory : DefaultMemory,
     };
 }

@@ -28,6 +28,8 @@ internal sealed record DeviceReport
     public string? Image { get; init; }
     /// <summary>The replicas of a mirror; null for other targets.</summary>
     public IReadOnlyList<ReplicaLine>? Replicas { get; init; }
+    /// <summary>The last scrub of a mirror; null before any, and for other targets.</summary>
+    public ScrubLine? Scrub { get; init; }
     public required IReadOnlyList<string> Flags { get; init; }
     public bool HasVolatileCache { get; init; }
     public bool IsReadOnly { get; init; }
@@ -182,6 +184,15 @@ internal sealed class Output(bool isJson)
                 (replica.Problem is null ? "" : $" ({replica.Problem})"));
         }
 
+        if (device.Scrub is { } scrub)
+        {
+            Row("scrub", Describe(scrub));
+            foreach (string difference in scrub.Differences)
+            {
+                Row("difference", difference);
+            }
+        }
+
         if (device.Counters is { } counters)
         {
             foreach ((string name, long value) in counters)
@@ -190,4 +201,9 @@ internal sealed class Output(bool isJson)
             }
         }
     }
+
+    private static string Describe(ScrubLine scrub) =>
+        $"{scrub.EndedAt:u}: {scrub.RegionsCompared} regions compared, {scrub.RegionsNotCompared} not, " +
+        $"{scrub.BlocksRepaired} blocks repaired, {scrub.BlocksNotRepaired} not" +
+        (scrub.IsBrokenOff ? ", broken off" : "");
 }

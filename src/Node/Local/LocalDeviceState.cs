@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using Ublk.Node.Cli;
 using Ublk.Uring;
 
@@ -32,6 +33,9 @@ internal sealed record LocalOptions
 
     /// <summary>Replicas of a mirror that must have a write before it is answered; 0: a majority.</summary>
     public int WriteQuorum { get; init; }
+
+    /// <summary>The replicas of a mirror are compared every so many hours; 0 for never.</summary>
+    public double ScrubHours { get; init; }
 
     /// <summary>Wanted number; −1 for any.</summary>
     public int DeviceId { get; init; } = -1;
@@ -84,8 +88,31 @@ internal sealed record LocalDeviceState
 /// <param name="Problem">Why it is not in sync; null when it is, or nothing is known.</param>
 internal sealed record ReplicaLine(string Image, string Stage, int MissingRegions, string? Problem);
 
+/// <summary>What the last scrub of a mirror has found.</summary>
+internal sealed record ScrubLine
+{
+    public required DateTimeOffset EndedAt { get; init; }
+
+    /// <summary>Regions of 1 MiB.</summary>
+    public required long RegionsCompared { get; init; }
+
+    public required long RegionsNotCompared { get; init; }
+
+    /// <summary>Blocks of 4 KiB.</summary>
+    public required long BlocksRepaired { get; init; }
+
+    public required long BlocksNotRepaired { get; init; }
+
+    /// <summary>The volume was given up before the scrub was through.</summary>
+    public bool IsBrokenOff { get; init; }
+
+    /// <summary>Where replicas differed, and how that ended: the first 100.</summary>
+    public required IReadOnlyList<string> Differences { get; init; }
+}
+
 [JsonSourceGenerationOptions(WriteIndented = true,
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(ScrubLine))]
 [JsonSerializable(typeof(LocalDeviceState))]
 [JsonSerializable(typeof(List<ReplicaLine>))]
 internal sealed partial class LocalJson : JsonSerializerContext;
@@ -121,13 +148,8 @@ internal sealed class RunDirectory
         UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
 
     /// <summary>Writes the state so that a reader sees the old one or the new one, never a part.</summary>
-    public void Write(LocalDeviceState state)
-    {
-        string path = StatePath(state.DeviceId);
-        string pending = $"{path}.new";
-        File.WriteAllText(pending, JsonSerializer.Serialize(state, LocalJson.Default.LocalDeviceState));
-        File.Move(pending, path, overwrite: true);
-    }
+    public void Write(LocalDeviceState state) =>
+        WriteWhole(StatePath(state.DeviceId), state, LocalJson.Default.LocalDeviceState);
 
     /// <summary>The state of a device; null when there is none.</summary>
     /// <exception cref="CommandException">The file is damaged.</exception>
@@ -153,27 +175,20 @@ internal sealed class RunDirectory
     }
 
     /// <summary>Writes how far the replicas of a mirror are.</summary>
-    public void WriteReplicas(int deviceId, List<ReplicaLine> replicas)
-    {
-        string path = ReplicasPath(deviceId);
-        string json = JsonSerializer.Serialize(replicas, LocalJson.Default.ListReplicaLine);
-        File.WriteAllText($"{path}.new", json);
-        File.Move($"{path}.new", path, overwrite: true);
-    }
+    public void WriteReplicas(int deviceId, List<ReplicaLine> replicas) =>
+        WriteWhole(ReplicasPath(deviceId), replicas, LocalJson.Default.ListReplicaLine);
 
     /// <summary>How far the replicas of a mirror are, as its server said last; else null.</summary>
-    public List<ReplicaLine>? ReadReplicas(int deviceId)
-    {
-        try
-        {
-            return JsonSerializer.Deserialize(
-                File.ReadAllText(ReplicasPath(deviceId)), LocalJson.Default.ListReplicaLine);
-        }
-        catch (FileNotFoundException)
-        {
-            return null;
-        }
-    }
+    public List<ReplicaLine>? ReadReplicas(int deviceId) =>
+        ReadIfThere(ReplicasPath(deviceId), LocalJson.Default.ListReplicaLine);
+
+    /// <summary>Writes what a scrub has found.</summary>
+    public void WriteScrub(int deviceId, ScrubLine scrub) =>
+        WriteWhole(ScrubPath(deviceId), scrub, LocalJson.Default.ScrubLine);
+
+    /// <summary>What the last scrub of a mirror has found; null before any.</summary>
+    public ScrubLine? ReadScrub(int deviceId) =>
+        ReadIfThere(ScrubPath(deviceId), LocalJson.Default.ScrubLine);
 
     /// <summary>All readable states.</summary>
     public List<LocalDeviceState> ReadAll()
@@ -201,7 +216,28 @@ internal sealed class RunDirectory
         File.Delete(StatePath(deviceId));
         File.Delete(CounterPath(deviceId));
         File.Delete(ReplicasPath(deviceId));
+        File.Delete(ScrubPath(deviceId));
     }
+
+    private static void WriteWhole<T>(string path, T content, JsonTypeInfo<T> type)
+    {
+        File.WriteAllText($"{path}.new", JsonSerializer.Serialize(content, type));
+        File.Move($"{path}.new", path, overwrite: true);
+    }
+
+    private static T? ReadIfThere<T>(string path, JsonTypeInfo<T> type) where T : class
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(File.ReadAllText(path), type);
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    private string ScrubPath(int deviceId) => Path.Combine(_path, $"{deviceId}.scrub");
 
     private string ReplicasPath(int deviceId) => Path.Combine(_path, $"{deviceId}.replicas");
 

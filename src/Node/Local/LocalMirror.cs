@@ -15,15 +15,22 @@ internal sealed class LocalMirror
 {
     private static readonly TimeSpan s_serveLimit = TimeSpan.FromSeconds(60);
 
+    private readonly LocalOptions _options;
     private readonly Loop _loop;
     private readonly RunDirectory _run;
+    private readonly TimeProvider _time;
     private readonly Lock _writing = new();
     private volatile List<ReplicaLine> _latest = [];
+    private LocalScrubs? _scrubs;
 
-    private LocalMirror(Loop loop, RunDirectory run, PayloadPool pool, ReplicatedTarget target)
+    private LocalMirror(
+        LocalOptions options, Loop loop, RunDirectory run, PayloadPool pool, ReplicatedTarget target,
+        TimeProvider time)
     {
+        _options = options;
         _loop = loop;
         _run = run;
+        _time = time;
         Pool = pool;
         Target = target;
     }
@@ -63,7 +70,8 @@ internal sealed class LocalMirror
         LocalMirror mirror = await loop.InvokeAsync(() =>
         {
             var pool = new PayloadPool(options.PoolBytes, loop.Buffers);
-            return new LocalMirror(loop, run, pool, ReplicatedTarget.Create(files, loop, pool));
+            return new LocalMirror(
+                options, loop, run, pool, ReplicatedTarget.Create(files, loop, pool), time);
         }).ConfigureAwait(false);
         try
         {
@@ -79,10 +87,14 @@ internal sealed class LocalMirror
         }
     }
 
-    /// <summary>From now on the run directory tells how far the replicas are.</summary>
+    /// <summary>
+    /// From now on the run directory tells how far the replicas are, and they are compared now and then.
+    /// </summary>
     /// <param name="deviceId">The device.</param>
     public async Task ReportAsync(int deviceId)
     {
+        _scrubs = new LocalScrubs(Target, _options, _run, deviceId, _time);
+        _scrubs.Start();
         _ = await _loop.InvokeAsync(() =>
         {
             Target.OnChanged = () => Report(deviceId);
@@ -99,7 +111,10 @@ internal sealed class LocalMirror
             Target.OnChanged = null;
             return true;
         }).ConfigureAwait(false);
+        Task scrubsEnded = _scrubs?.EndAsync() ?? Task.CompletedTask;
         await Target.StopAsync().ConfigureAwait(false);
+        await scrubsEnded.ConfigureAwait(false);
+
         _ = await _loop.InvokeAsync(() =>
         {
             Pool.Dispose();

@@ -228,6 +228,7 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
             Target = options?.Target.ToString(),
             Image = options?.Target == LocalTargetKind.Image ? options.Image : null,
             Replicas = options?.Target == LocalTargetKind.Mirror ? Replicas(id, options) : null,
+            Scrub = options?.Target == LocalTargetKind.Mirror ? run.ReadScrub(id) : null,
             Flags = info.Flags.ToString().Split(", "),
             HasVolatileCache =
                 (parameters.Attributes & UblkParameters.AttributeVolatileCache) != 0,

@@ -29,6 +29,8 @@ expect_code 2 "$qublk" local mirror a.img b.img --quorum 3
 says '1 to 2'
 expect_code 2 "$qublk" local mirror a.img a.img
 says 'named twice'
+expect_code 2 "$qublk" local mirror a.img b.img --scrub-every -1
+says '0, or 0.0001 to 1000'
 expect_code 5 "$qublk" local mirror /mnt/d0/none.img
 for place in 0 1 2; do
     make_fs "${kinds[$place]}" "${disks[$place]}"
@@ -47,7 +49,8 @@ says 'of volume'
 rm /mnt/d0/bare.img /mnt/d0/other.img*
 
 say 'a filesystem on three replicas'
-dev=$("$qublk" local mirror --background "${images[@]}" | awk '{print $1}')
+# Compared all the time, also while disks are lost and come back.
+dev=$("$qublk" local mirror --background --scrub-every 0.001 "${images[@]}" | awk '{print $1}')
 expect_code 6 "$qublk" local mirror "${images[@]}"
 says 'locked'
 within 20 are_in_sync
@@ -105,6 +108,15 @@ echo 3 >/proc/sys/vm/drop_caches
 tree_sums /mnt/fs/kept | cmp - /tmp/want.sums || fail 'content changed'
 umount /mnt/fs
 check_fs ext4 "$dev"
+
+say 'a disk that changes by itself'
+is_scrubbed() { "$qublk" local show "$dev" | grep -q "^scrub .*$1"; }
+within 60 is_scrubbed ' 256 regions compared, 0 not, 0 blocks repaired, 0 not$'
+"$qublk" local show "$dev" | grep '^difference' && fail 'a scrub found what cannot be'
+printf 'rot' | dd of="${images[1]}" bs=1 seek=200000001 conv=notrunc status=none
+within 60 is_scrubbed '1 blocks repaired, 0 not$'
+"$qublk" local show "$dev" | grep -q "^difference *4096 bytes at 199999488 differ in ${images[1]}: repaired" ||
+    fail 'the difference is not told'
 sha256sum <"$dev" >/tmp/device.sum
 [[ $(field "$dev" errors) == 0 ]] || fail "the device counted errors: $(field "$dev" errors)"
 detach "$dev"
