@@ -17,8 +17,8 @@ internal sealed partial class Admissions : IReplicaAnswers
     private readonly Promotion _promotion;
     private readonly Membership _membership;
     private readonly Join?[] _joins = new Join?[ReplicaMask.Places];
-    private VolumeMachine? _volume;
     private readonly RequestIds _ids;
+    private VolumeMachine? _volume;
 
     /// <summary>Nobody has come yet.</summary>
     /// <param name="options">The attachment.</param>

@@ -197,10 +197,9 @@ internal sealed class RegionCopies
     internal void AskBlocks(RegionCopy copy, int place, ulong[] wanted)
     {
         copy.BlocksQuestion = Ask(copy, place, QuestionKind.Blocks);
-        var request = new CopyRequest(_epoch, copy.BlocksQuestion, copy.OffsetBytes, copy.LengthBytes);
-        _effects.SendBytes(
-            place, request, System.Runtime.InteropServices.MemoryMarshal.AsBytes<ulong>(wanted)
-                [..request.PayloadBytes]);
+        StreamMessages.AskBlocks(
+            _effects, place,
+            new CopyRequest(_epoch, copy.BlocksQuestion, copy.OffsetBytes, copy.LengthBytes), wanted);
     }
 
     internal void AskOverlay(RegionCopy copy, Overlay overlay) => _effects.Send(overlay.Source, new Read(

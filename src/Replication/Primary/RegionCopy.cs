@@ -186,8 +186,8 @@ internal sealed class RegionCopy
                 source.Slice(at, Digest.SizeBytes).SequenceEqual(target.Slice(at, Digest.SizeBytes));
             if (!isSame)
             {
-                lacks[block / 64] |= 1ul << block % 64;
-                wanted[block / 64] |= 1ul << block % 64;
+                BlockBits.Add(lacks, block);
+                BlockBits.Add(wanted, block);
             }
         }
 
@@ -198,7 +198,7 @@ internal sealed class RegionCopy
     {
         for (int block = first; block < first + count; block++)
         {
-            if ((lacks[block / 64] >> block % 64 & 1) != 0)
+            if (BlockBits.Has(lacks, block))
             {
                 return true;
             }

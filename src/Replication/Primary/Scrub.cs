@@ -27,9 +27,6 @@ internal sealed class Scrub
     public Scrub(PrimaryOptions options, RequestIds ids, IPrimaryEffects effects) =>
         _world = new ScrubWorld(options.Epoch, ids, effects);
 
-    /// <summary>What it has seen so far; null while none is under way.</summary>
-    public ScrubReport? Report => _report;
-
     /// <summary>Begins with the first region.</summary>
     /// <param name="options">How fast.</param>
     /// <param name="volume">What serves.</param>

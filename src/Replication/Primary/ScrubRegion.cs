@@ -1,5 +1,4 @@
 using System.IO.Hashing;
-using System.Runtime.InteropServices;
 using Ublk.Replication.State;
 using Ublk.Replication.Store;
 using Ublk.Uring;
@@ -83,11 +82,11 @@ internal sealed class ScrubRegion(ScrubWorld world)
     /// <summary>The host has changed something behind the position that is compared.</summary>
     public void OnOperation(long offsetBytes, long lengthBytes)
     {
-        long first = Math.Max(0, offsetBytes - _offset) / Block;
+        long start = Math.Max(0, offsetBytes - _offset);
         long end = Math.Min(_length, offsetBytes + lengthBytes - _offset);
-        for (long block = first; block * Block < end; block++)
+        for (long at = start - start % Block; at < end; at += Block)
         {
-            _touched[block / 64] |= 1ul << (int)(block % 64);
+            BlockBits.Add(_touched, (int)(at / Block));
         }
     }
 
@@ -171,7 +170,7 @@ internal sealed class ScrubRegion(ScrubWorld world)
         long repaired = 0, left = 0;
         for (int block = 0; block < Blocks;)
         {
-            if (!Has(_differed, block))
+            if (!BlockBits.Has(_differed, block))
             {
                 block++;
                 continue;
@@ -179,7 +178,7 @@ internal sealed class ScrubRegion(ScrubWorld world)
 
             int first = block;
             ScrubOutcome outcome = OutcomeOf(first);
-            while (block < Blocks && Has(_differed, block) && OutcomeOf(block) == outcome &&
+            while (block < Blocks && BlockBits.Has(_differed, block) && OutcomeOf(block) == outcome &&
                 _wrong[block] == _wrong[first])
             {
                 block++;
@@ -205,12 +204,8 @@ internal sealed class ScrubRegion(ScrubWorld world)
         };
     }
 
-    private static bool Has(ulong[] bits, int block) => (bits[block / 64] >> block % 64 & 1) != 0;
-
-    private static void Set(ulong[] bits, int block) => bits[block / 64] |= 1ul << block % 64;
-
-    private ScrubOutcome OutcomeOf(int block) => !Has(_differs, block) ? ScrubOutcome.Repaired
-        : Has(_hopeless, block) ? ScrubOutcome.NoMajority : ScrubOutcome.NotRepaired;
+    private ScrubOutcome OutcomeOf(int block) => !BlockBits.Has(_differs, block) ? ScrubOutcome.Repaired
+        : BlockBits.Has(_hopeless, block) ? ScrubOutcome.NoMajority : ScrubOutcome.NotRepaired;
 
     private void Compare()
     {
@@ -259,11 +254,11 @@ internal sealed class ScrubRegion(ScrubWorld world)
             }
 
             ReplicaMask right = MostOf(block);
-            Set(_differs, block);
-            Set(_differed, block);
+            BlockBits.Add(_differs, block);
+            BlockBits.Add(_differed, block);
             if (right.IsEmpty)
             {
-                Set(_hopeless, block);
+                BlockBits.Add(_hopeless, block);
                 continue;
             }
 
@@ -272,7 +267,7 @@ internal sealed class ScrubRegion(ScrubWorld world)
             _source = _source == Free ? Choose(right) : _source;
             if (right.Has(_source))
             {
-                Set(_wanted, block);
+                BlockBits.Add(_wanted, block);
                 _blocksLeft++;
             }
         }
@@ -311,9 +306,8 @@ internal sealed class ScrubRegion(ScrubWorld world)
     {
         RequestId id = world.Ids.Next();
         _asked[_source] = id.Value;
-        var request = new CopyRequest(world.Epoch, id, _offset, _length);
-        world.Effects.SendBytes(
-            _source, request, MemoryMarshal.AsBytes<ulong>(_wanted)[..request.PayloadBytes]);
+        StreamMessages.AskBlocks(
+            world.Effects, _source, new CopyRequest(world.Epoch, id, _offset, _length), _wanted);
     }
 
     private bool IsSame(int block)
@@ -365,7 +359,7 @@ internal sealed class ScrubRegion(ScrubWorld world)
             int start = (block - first) * Block;
             int length = Math.Min(Block, _length - block * Block);
             XxHash128.Hash(bytes.IsEmpty ? s_zeros.AsSpan(0, length) : bytes.Slice(start, length), digest);
-            bool isTouched = Has(_touched, block) && !Mistakes.Make(Mistake.RepairOverNewer);
+            bool isTouched = BlockBits.Has(_touched, block) && !Mistakes.Make(Mistake.RepairOverNewer);
             bool isSame = digest.SequenceEqual(DigestOf(_source, block)) ||
                 Mistakes.Make(Mistake.RepairOverNewer);
             if (isTouched || !isSame)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Ublk.Replication.State;
 using Ublk.Wire.Blocks;
 using Ublk.Wire.Ids;
@@ -26,6 +27,15 @@ internal static class StreamMessages
         AnswerStatus.Missing => ApplyStatus.Applied,
         _ => ApplyStatus.Failed,
     };
+
+    /// <summary>Asks a replica for blocks of a region.</summary>
+    /// <param name="effects">Sends it.</param>
+    /// <param name="place">The replica.</param>
+    /// <param name="request">The region, and the name of the question.</param>
+    /// <param name="wanted">Which blocks (<see cref="BlockBits"/>).</param>
+    public static void AskBlocks(
+        IPrimaryEffects effects, int place, in CopyRequest request, ulong[] wanted) => effects.SendBytes(
+        place, request, MemoryMarshal.AsBytes<ulong>(wanted)[..request.PayloadBytes]);
 
     private static Mutation MutationOf(BlockOperation operation) => operation switch
     {

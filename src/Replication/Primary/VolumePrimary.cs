@@ -173,9 +173,6 @@ public sealed partial class VolumePrimary : IVolumeEffects
         Step();
     }
 
-    /// <summary>What a scrub has seen so far; null while none is under way.</summary>
-    public ScrubReport? Scrubbing => _scrub.Report;
-
     /// <summary>
     /// Begins to compare all replicas that are in sync, while serving; ends with
     /// <see cref="IPrimaryEffects.ScrubEnded"/>. One that is under way begins anew.

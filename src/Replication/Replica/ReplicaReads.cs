@@ -1,4 +1,5 @@
 using System.IO.Hashing;
+using Ublk.Replication.State;
 using Ublk.Uring;
 using Ublk.Wire;
 using Ublk.Wire.Ids;
@@ -343,13 +344,13 @@ internal sealed class ReplicaReads
         const int Block = MessageLimits.CopyBlockBytes;
         int blocks = (int)((read.RangeEnd - read.RangeStart + Block - 1) / Block);
         int first = (int)((from + Block - 1) / Block);
-        while (first < blocks && !IsWanted(read.Wanted!, first))
+        while (first < blocks && !BlockBits.Has(read.Wanted!, first))
         {
             first++;
         }
 
         int end = first;
-        while (end < blocks && IsWanted(read.Wanted!, end))
+        while (end < blocks && BlockBits.Has(read.Wanted!, end))
         {
             end++;
         }
@@ -358,8 +359,6 @@ internal sealed class ReplicaReads
         read.Length = (int)(Math.Min(read.RangeEnd, read.RangeStart + (long)end * Block) - read.Offset);
         return end > first;
     }
-
-    private static bool IsWanted(ulong[] bits, int block) => (bits[block / 64] >> block % 64 & 1) != 0;
 
     private struct PeerRead
     {

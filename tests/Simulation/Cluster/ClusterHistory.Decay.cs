@@ -54,7 +54,6 @@ internal sealed partial class ClusterHistory
         }
 
         RunUntil(() => writer.Scrubbed is not null, EndLimitNs, mustCome: true);
-
         if (writer.Scrubbed!.Absent.IsEmpty)
         {
             Compare(writer, victim.Place, decayed, isBusy);
@@ -113,14 +112,20 @@ internal sealed partial class ClusterHistory
 
     private void TurnBits(ReplicaHost victim)
     {
-        Span<byte> sector = stackalloc byte[512];
+        const int Sector = 512;
         for (int count = _random.Between(1, 6); count > 0; count--)
         {
-            long offset = (long)_random.Below((int)(Newest.SizeBytes / sector.Length)) * sector.Length;
-            victim.Image.Peek(offset, sector);
-            sector[_random.Below(sector.Length)] ^= (byte)(1 << _random.Below(8));
-            victim.Image.Overwrite(offset, sector);
+            long sector = (long)_random.Below((int)(Newest.SizeBytes / Sector)) * Sector;
+            TurnBit(victim, sector + _random.Below(Sector), _random.Below(8));
         }
+    }
+
+    private static void TurnBit(ReplicaHost victim, long offsetBytes, int bit)
+    {
+        Span<byte> one = stackalloc byte[1];
+        victim.Image.Peek(offsetBytes, one);
+        one[0] ^= (byte)(1 << bit);
+        victim.Image.Overwrite(offsetBytes, one);
     }
 
     // What an operator does who knows which one is right.

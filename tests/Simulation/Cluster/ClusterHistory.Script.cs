@@ -53,11 +53,7 @@ internal sealed partial class ClusterHistory
     public void TurnBit(int place, int block)
     {
         _world.IsDecaying = true;
-        byte[] bytes = new byte[_options.BlockBytes];
-        long offset = (long)block * bytes.Length;
-        _hosts[place].Image.Peek(offset, bytes);
-        bytes[^1] ^= 1;
-        _hosts[place].Image.Overwrite(offset, bytes);
+        TurnBit(_hosts[place], (block + 1L) * _options.BlockBytes - 1, 0);
     }
 
     /// <summary>Who serves the volume now.</summary>

@@ -5,15 +5,21 @@ namespace Ublk.Tests.Simulation.Tests;
 /// <content>Replicas that come back: rules 5, 19 and 20.</content>
 public sealed partial class ScheduleTests
 {
-    // 2 joins and misses a region; nothing that rests on that region may count with it, and no flush.
-    private static void WhatIsMissingDoesNotCount(ClusterHistory history)
+    // 2 joins and misses the region of a block; it is copied from a slow disk.
+    private static void JoinMissingOne(ClusterHistory history, int slowness)
     {
         history.Serve(0);
         history.LeaveOut(2);
         history.WriteDone(One);
-        history.SlowDisk(0, 1000);
+        history.SlowDisk(0, slowness);
         history.Heal(2);
         history.Until(() => history[2].Machine!.State.Missing.Count > 0);
+    }
+
+    // 2 joins and misses a region; nothing that rests on that region may count with it, and no flush.
+    private static void WhatIsMissingDoesNotCount(ClusterHistory history)
+    {
+        JoinMissingOne(history, slowness: 1000);
         history.Freeze(1);
         history.Write(Two);
         history.Write(One);
@@ -29,12 +35,7 @@ public sealed partial class ScheduleTests
     // A region is read at its source; before that arrives, 2 is sent something newer.
     private static void ACopyLiesUnderWhatCameSince(ClusterHistory history)
     {
-        history.Serve(0);
-        history.LeaveOut(2);
-        history.WriteDone(One);
-        history.SlowDisk(0, 400);
-        history.Heal(2);
-        history.Until(() => history[2].Machine!.State.Missing.Count > 0);
+        JoinMissingOne(history, slowness: 400);
         history.Until(() => history.Writer.CopiesAsked > 0);
         history.Write(One);
         history.Done();

@@ -96,7 +96,6 @@ public sealed class ScrubTests
         using LocalVolume volume = Filled(replicas: 3);
         Task<ScrubReport> scrub = volume.Target.ScrubAsync(
             new ScrubOptions { RegionsAtOnce = 1, IntervalNs = 1_000_000_000 }, _differences.Add);
-        volume.Loop.Until(() => volume.Loop.NowNs > 0);
         volume.Stop();
         volume.Loop.Until(() => scrub.IsCompleted);
         Assert.True((await scrub).IsBrokenOff);
