@@ -10,6 +10,20 @@ internal enum Mistake
 {
     /// <summary>None: everything is done as it should be.</summary>
     None,
+    /// <summary>
+    /// Checksums of what was hot when the process died are taken for known. Breaks section 3.
+    /// </summary>
+    HotChecksumsTrusted,
+    /// <summary>What is read is not held against its checksum. Breaks section 7.</summary>
+    ChecksumsNotCompared,
+    /// <summary>D is appended although checksums are not on stable media. Breaks section 3.</summary>
+    ChecksumsNotSynced,
+    /// <summary>
+    /// In place of a corrupt block any other copy is taken, whatever was written there. Breaks section 7.
+    /// </summary>
+    CorruptReplacedByAny,
+    /// <summary>What nobody has any more stays readable as it is. Breaks section 7.</summary>
+    LostBlockShown,
     /// <summary>A write is answered when the local replica has it. Breaks section 4.4.</summary>
     AcknowledgeBeforeQuorum,
     /// <summary>

@@ -36,7 +36,8 @@ internal sealed partial class Admissions
 
         var copy = new RegionCopy(
             Copies, region, StoreFormat.RangeOfRegion(region, _membership.SizeBytes), source,
-            ReplicaMask.Of(place), _joins[place]!.HasFailed ? ReplicaMask.Of(place) : default, []);
+            ReplicaMask.Of(place), _joins[place]!.HasFailed ? ReplicaMask.Of(place) : default, [],
+            others: _volume!.Replicas.Counting, mendsSource: false);
         if (isLater)
         {
             Copies.AddLater(copy);
@@ -66,7 +67,8 @@ internal sealed partial class Admissions
         {
             // A source that is gone, or has no room: once more, behind the others.
             bool isUnreadable = place == copy.Source && status == AnswerStatus.IoError;
-            if (isUnreadable || status is AnswerStatus.NotCurrent or AnswerStatus.Busy)
+            if (isUnreadable ||
+                status is AnswerStatus.NotCurrent or AnswerStatus.Busy or AnswerStatus.Corrupt)
             {
                 AddCopy(target, copy.Region, isUnreadable ? place : -1, isLater: status == AnswerStatus.Busy);
             }

@@ -72,6 +72,14 @@ public interface IPrimaryEffects
     /// <param name="region">The region.</param>
     void StillDiffers(int replica, int region);
 
+    /// <summary>
+    /// A block is lost: who has it last cannot read it as it was written, and nobody else who is there can.
+    /// Reads of it fail until the host writes it, or somebody comes who has it.
+    /// </summary>
+    /// <param name="replica">Whose it was.</param>
+    /// <param name="offsetBytes">Start of the 4 KiB.</param>
+    void BlockLost(int replica, long offsetBytes);
+
     /// <summary>A scrub has found that replicas differ, and has done about it what it could.</summary>
     /// <param name="difference">Where, and how it ended.</param>
     void Differs(in ScrubDifference difference);

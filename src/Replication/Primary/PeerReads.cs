@@ -6,7 +6,10 @@ using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Primary;
 
-/// <summary>Reads that a peer answers because the local image is stale, or there is none.</summary>
+/// <summary>
+/// Reads that a replica answers by message: a peer because the local image is stale, or there is none; the
+/// local one because it compares what it reads with its checksums.
+/// </summary>
 internal sealed class PeerReads
 {
     private readonly Epoch _epoch;
@@ -49,8 +52,7 @@ internal sealed class PeerReads
     public bool TryTake(
         int place, in ReadReply reply, in IoBuffer payload, out ulong read, out BlockStatus status)
     {
-        RequestId id = reply.Id;
-        int at = _pending.FindIndex(pending => pending.Id == id.Value && pending.Place == place);
+        int at = Find(reply.Id, place);
         read = 0;
         status = BlockStatus.IoError;
         if (at >= 0)
@@ -84,6 +86,19 @@ internal sealed class PeerReads
             _ = _pending.Remove(pending);
             ended(pending.Read);
         }
+    }
+
+    private int Find(RequestId id, int place)
+    {
+        for (int at = 0; at < _pending.Count; at++)
+        {
+            if (_pending[at].Id == id.Value && _pending[at].Place == place)
+            {
+                return at;
+            }
+        }
+
+        return -1;
     }
 
     private readonly record struct PendingRead(uint Id, int Place, ulong Read, IoBuffer Buffer);

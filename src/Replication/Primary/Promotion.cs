@@ -304,7 +304,7 @@ internal sealed class Promotion : IReplicaAnswers
             int source = _plan.SourceOf(region);
             Copies.Add(new RegionCopy(
                 Copies, region, _plan.RangeOf(region), source, _targets, _plan.Failed,
-                _plan.OverlaysOf(region, source)));
+                _plan.OverlaysOf(region, source), others: _complete, mendsSource: _targets.Has(source)));
         }
 
         EndWhenCopied();

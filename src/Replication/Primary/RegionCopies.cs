@@ -110,7 +110,8 @@ internal sealed class RegionCopies
     {
         if (TryTake(digests.Id, place, QuestionKind.Digests, out Question question))
         {
-            bool isUnreadable = digests.Status == AnswerStatus.IoError && place != question.Copy.Source;
+            bool isUnreadable =
+                digests.Status == AnswerStatus.IoError && !question.Copy.MustBeRead(place);
             if (digests.Status == AnswerStatus.Ok || isUnreadable)
             {
                 question.Copy.OnDigests(place, digests.Issued.Value, payload.Span);
@@ -143,7 +144,11 @@ internal sealed class RegionCopies
             _effects.ReleasePayload(payload);
         }
 
-        if (isKnown)
+        if (isKnown && question.Copy.Rescuer == place)
+        {
+            question.Copy.OnNotRescued();
+        }
+        else if (isKnown)
         {
             Fail(question.Copy, place, chunk.Status);
         }
@@ -164,7 +169,11 @@ internal sealed class RegionCopies
             _effects.ReleasePayload(payload);
         }
 
-        if (isKnown)
+        if (isKnown && reply.Status == AnswerStatus.Corrupt)
+        {
+            question.Copy.OnCorruptOverlay();
+        }
+        else if (isKnown)
         {
             Fail(question.Copy, place, reply.Status);
         }
@@ -194,6 +203,9 @@ internal sealed class RegionCopies
 
     internal void NoteDifference(RegionCopy copy, int place) => _effects.StillDiffers(place, copy.Region);
 
+    internal void NoteLost(RegionCopy copy, long offsetBytes) =>
+        _effects.BlockLost(copy.Source, offsetBytes);
+
     internal void AskBlocks(RegionCopy copy, int place, ulong[] wanted)
     {
         copy.BlocksQuestion = Ask(copy, place, QuestionKind.Blocks);
@@ -202,8 +214,8 @@ internal sealed class RegionCopies
             new CopyRequest(_epoch, copy.BlocksQuestion, copy.OffsetBytes, copy.LengthBytes), wanted);
     }
 
-    internal void AskOverlay(RegionCopy copy, Overlay overlay) => _effects.Send(overlay.Source, new Read(
-        _epoch, Ask(copy, overlay.Source, QuestionKind.Overlay), overlay.OffsetBytes, overlay.LengthBytes,
+    internal void AskOverlay(RegionCopy copy, Overlay overlay, int source) => _effects.Send(source, new Read(
+        _epoch, Ask(copy, source, QuestionKind.Overlay), overlay.OffsetBytes, overlay.LengthBytes,
         Sequence.None));
 
     /// <summary>Pushes a piece.</summary>
@@ -227,11 +239,11 @@ internal sealed class RegionCopies
             RequestId id = Ask(copy, place, QuestionKind.Push, piece);
             if (hasBytes)
             {
-                _effects.Send(place, chunk with { Id = id }, payload);
+                _effects.Send(place, chunk with { Epoch = _epoch, Id = id }, payload);
             }
             else
             {
-                _effects.Send(place, chunk with { Id = id });
+                _effects.Send(place, chunk with { Epoch = _epoch, Id = id });
             }
         }
 
@@ -262,7 +274,7 @@ internal sealed class RegionCopies
     }
 
     private static bool Needs(RegionCopy copy, int place) =>
-        copy.Source == place || copy.Targets.Has(place);
+        copy.Source == place || copy.Targets.Has(place) || copy.Rescuer == place;
 
     private void BeginMore()
     {

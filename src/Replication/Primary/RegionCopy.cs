@@ -10,9 +10,10 @@ namespace Ublk.Replication.Primary;
 /// source's claim is laid over the source and whoever lacks it first: so it is never overwritten where it is.
 /// Then digests of blocks of 4 KiB are compared, while the volume serves all of one position of the stream;
 /// the source is asked for blocks that differ anywhere, and they are pushed to the replicas that lack them.
-/// So again until nothing differs: what was copied is read back before it counts.
+/// So again until nothing differs: what was copied is read back before it counts. What the source itself
+/// cannot read right any more is looked for elsewhere first.
 /// </summary>
-internal sealed class RegionCopy
+internal sealed partial class RegionCopy
 {
     private const int Block = MessageLimits.CopyBlockBytes;
     private const int MaxRounds = 8;
@@ -22,6 +23,9 @@ internal sealed class RegionCopy
     private readonly ulong[][] _lacks = new ulong[ReplicaMask.Places][];
     private readonly IReadOnlyList<Overlay> _overlays;
     private readonly ReplicaMask _failed;
+    private readonly ReplicaMask _others;
+    private readonly bool _mendsSource;
+    private ulong[] _wanted = [];
     private int _asked;
     private int _pushes;
     private int _blocksLeft;
@@ -39,9 +43,12 @@ internal sealed class RegionCopy
     /// written, so every block is written anew, also where it is the same, and also at the source.
     /// </param>
     /// <param name="overlays">What comes from others afterwards, in this order.</param>
+    /// <param name="others">Who else may have what the source cannot read.</param>
+    /// <param name="mendsSource">Whether the source may be given such blocks too.</param>
     public RegionCopy(
         RegionCopies owner, int region, (long OffsetBytes, int LengthBytes) range, int source,
-        ReplicaMask targets, ReplicaMask failed, IReadOnlyList<Overlay> overlays)
+        ReplicaMask targets, ReplicaMask failed, IReadOnlyList<Overlay> overlays, ReplicaMask others,
+        bool mendsSource)
     {
         _owner = owner;
         Region = region;
@@ -51,6 +58,8 @@ internal sealed class RegionCopy
         _failed = failed;
         Targets = failed.Has(source) ? targets : targets.Without(source);
         _overlays = overlays;
+        _others = others;
+        _mendsSource = mendsSource;
     }
 
     /// <summary>The region.</summary>
@@ -79,7 +88,8 @@ internal sealed class RegionCopy
     {
         if (_nextOverlay < _overlays.Count)
         {
-            _owner.AskOverlay(this, _overlays[_nextOverlay++]);
+            _overlaySource = _overlays[_nextOverlay].Source;
+            _owner.AskOverlay(this, _overlays[_nextOverlay++], _overlaySource);
         }
         else if (Targets.IsEmpty)
         {
@@ -104,20 +114,21 @@ internal sealed class RegionCopy
             return;
         }
 
-        ulong[] wanted = new ulong[MessageLimits.MaxPayloadBytes / Block / 64];
+        _wanted = new ulong[MessageLimits.MaxPayloadBytes / Block / 64];
         bool mustWriteAll = _rounds == 1;
         foreach (int target in Targets)
         {
             ReadOnlySpan<byte> known = mustWriteAll && _failed.Has(target) ? [] : _digests[target];
-            _lacks[target] = Difference(_digests[Source], known, wanted);
-            if (_rounds > 1 && known.Length > 0 && LacksAny(_lacks[target], 0, wanted.Length * 64))
+            _lacks[target] = Difference(_digests[Source], known, _wanted);
+            if (_rounds > 1 && known.Length > 0 && LacksAny(_lacks[target], 0, _wanted.Length * 64))
             {
                 _owner.NoteDifference(this, target);
             }
         }
 
-        _blocksLeft = wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
-        if (_blocksLeft == 0)
+        FindCorrupt();
+        bool isSame = _corrupt.Count == 0 && !Array.Exists(_wanted, word => word != 0);
+        if (isSame)
         {
             _owner.Finish(this);
         }
@@ -127,7 +138,21 @@ internal sealed class RegionCopy
         }
         else
         {
-            _owner.AskBlocks(this, Source, wanted);
+            Rescue();
+        }
+    }
+
+    // Behind what had to be rescued.
+    private void Fetch()
+    {
+        _blocksLeft = _wanted.Sum(word => System.Numerics.BitOperations.PopCount(word));
+        if (_blocksLeft > 0)
+        {
+            _owner.AskBlocks(this, Source, _wanted);
+        }
+        else
+        {
+            Continue();
         }
     }
 
@@ -136,6 +161,12 @@ internal sealed class RegionCopy
     /// <param name="payload">Their bytes; to be released when nobody needs them.</param>
     public void OnChunk(in CopyChunk chunk, in IoBuffer payload)
     {
+        if (IsRescuing)
+        {
+            OnRescued(chunk, payload);
+            return;
+        }
+
         Issued = Math.Max(Issued, chunk.Issued.Value);
         int first = (int)((chunk.OffsetBytes - OffsetBytes) / Block);
         int count = (chunk.LengthBytes + Block - 1) / Block;
@@ -176,7 +207,8 @@ internal sealed class RegionCopy
         StepWhenDone();
     }
 
-    private static ulong[] Difference(ReadOnlySpan<byte> source, ReadOnlySpan<byte> target, ulong[] wanted)
+    // What the source cannot read is another matter.
+    private ulong[] Difference(ReadOnlySpan<byte> source, ReadOnlySpan<byte> target, ulong[] wanted)
     {
         ulong[] lacks = new ulong[wanted.Length];
         for (int block = 0; block * Digest.SizeBytes < source.Length; block++)
@@ -184,7 +216,7 @@ internal sealed class RegionCopy
             int at = block * Digest.SizeBytes;
             bool isSame = !target.IsEmpty &&
                 source.Slice(at, Digest.SizeBytes).SequenceEqual(target.Slice(at, Digest.SizeBytes));
-            if (!isSame)
+            if (!isSame && !IsCorrupt(block, out _))
             {
                 BlockBits.Add(lacks, block);
                 BlockBits.Add(wanted, block);
@@ -209,7 +241,17 @@ internal sealed class RegionCopy
 
     private void StepWhenDone()
     {
-        if (_pushes == 0 && _blocksLeft == 0)
+        if (_pushes > 0 || _blocksLeft > 0 || IsRescuing)
+        {
+            return;
+        }
+
+        if (_corrupt.Count > 0)
+        {
+            _corrupt.Clear();
+            Fetch();
+        }
+        else
         {
             Continue();
         }
@@ -218,7 +260,7 @@ internal sealed class RegionCopy
     private void Compare()
     {
         _rounds++;
-        ReplicaMask asked = Targets.With(Source);
+        ReplicaMask asked = Targets.With(Source) | _authorities;
         _asked = asked.Count;
         Sequence position = _owner.Position();
         foreach (int place in asked)

@@ -1,4 +1,5 @@
 using System.IO.Hashing;
+using Ublk.Replication.Replica;
 using Ublk.Replication.State;
 using Ublk.Replication.Store;
 using Ublk.Uring;
@@ -315,7 +316,7 @@ internal sealed class ScrubRegion(ScrubWorld world)
         int first = _compared.FirstOutside(default, -1);
         foreach (int place in _compared)
         {
-            if (!IsReadable(place) || !DigestOf(place, block).SequenceEqual(DigestOf(first, block)))
+            if (!IsReadable(place, block) || !DigestOf(place, block).SequenceEqual(DigestOf(first, block)))
             {
                 return false;
             }
@@ -327,7 +328,12 @@ internal sealed class ScrubRegion(ScrubWorld world)
     // Who has what more than half of those have that can read the block; nobody if there is no such.
     private ReplicaMask MostOf(int block)
     {
-        ReplicaMask readable = _compared.Outside(_unreadable);
+        ReplicaMask readable = default;
+        foreach (int place in _compared)
+        {
+            readable = readable.Set(place, IsReadable(place, block));
+        }
+
         foreach (int place in readable)
         {
             ReplicaMask same = default;
@@ -345,7 +351,8 @@ internal sealed class ScrubRegion(ScrubWorld world)
         return default;
     }
 
-    private bool IsReadable(int place) => !_unreadable.Has(place);
+    private bool IsReadable(int place, int block) =>
+        !_unreadable.Has(place) && !CorruptDigest.Is(DigestOf(place, block), out _);
 
     private ReadOnlySpan<byte> DigestOf(int place, int block) =>
         _digests[place].AsSpan(block * Digest.SizeBytes, Digest.SizeBytes);

@@ -43,8 +43,27 @@ public interface IReplicaEffects
     /// <param name="io">Names the operation.</param>
     void SyncImage(ulong io);
 
+    /// <summary>Read a page of the file of checksums; ends like a read of the image.</summary>
+    /// <param name="io">Names the operation.</param>
+    /// <param name="page">The page, from 0: the checksums of 4 MiB of the volume.</param>
+    /// <param name="buffer">Where its 4096 bytes go.</param>
+    void ReadChecksums(ulong io, int page, in IoBuffer buffer);
+
     /// <summary>
-    /// Extend the image, and the live page, durably; ends with <see cref="ReplicaMachine.OnImageGrown"/>.
+    /// Write a page of the file of checksums; ends like a write. Checksums may change meanwhile: either is
+    /// right.
+    /// </summary>
+    /// <param name="io">Names the operation.</param>
+    /// <param name="page">The page.</param>
+    /// <param name="buffer">Its 4096 bytes.</param>
+    void WriteChecksums(ulong io, int page, in IoBuffer buffer);
+
+    /// <summary>Bring the file of checksums to stable media (fdatasync); ends like a write.</summary>
+    /// <param name="io">Names the operation.</param>
+    void SyncChecksums(ulong io);
+
+    /// <summary>
+    /// Extend the image, the file of checksums, and the live page, durably; ends with <see cref="ReplicaMachine.OnImageGrown"/>.
     /// </summary>
     /// <param name="io">Names the operation.</param>
     /// <param name="sizeBytes">New size of the volume.</param>

@@ -18,6 +18,9 @@ internal sealed class ReplicaContext
 
     public required IReplicaEffects Effects { get; init; }
 
+    /// <summary>The image, with or without checksums.</summary>
+    public ImageAccess Image { get; set; } = null!;
+
     /// <summary>Another one once the volume has grown.</summary>
     public required LivePage<MappedLiveMemory> Live { get; set; }
 
@@ -83,6 +86,8 @@ internal sealed class ReplicaContext
     /// <param name="payload">Its bytes, if it has any.</param>
     public string? RefusalOf(in CopyChunk chunk, in IoBuffer payload) =>
         chunk.Status != AnswerStatus.Ok ? "a pushed piece that is none" :
+        chunk.Flags == CopyFlags.ChecksumOnly && !Image.HasChecksums
+            ? "a checksum alone, and there are none here" :
         !IsLegal(chunk.OffsetBytes, chunk.LengthBytes) ? "a pushed piece outside of the volume" :
         chunk.PayloadBytes > 0 && Crc32C.Compute(payload.Span) != chunk.Crc32C
             ? $"the bytes of the piece at {chunk.OffsetBytes} do not match their checksum" : null;
@@ -160,4 +165,12 @@ internal enum ReplicaIo : byte
     Configuration,
     /// <summary>What is recorded at the opening.</summary>
     Opening,
+    /// <summary>A read of a block of which only a part is touched; which edge.</summary>
+    Edge,
+    /// <summary>A page of checksums is read; its place in memory.</summary>
+    ChecksumRead,
+    /// <summary>A page of checksums is written; its place in memory.</summary>
+    ChecksumWrite,
+    /// <summary>The file of checksums is synced.</summary>
+    ChecksumSync,
 }

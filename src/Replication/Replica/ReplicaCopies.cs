@@ -54,6 +54,7 @@ internal sealed class ReplicaCopies
         _copies[slot] = new Copy
         {
             IsUsed = true, Session = session, Epoch = chunk.Epoch, Id = chunk.Id, HasBytes = hasBytes,
+            Expected = chunk.Flags == CopyFlags.ChecksumOnly ? chunk.Crc32C : null,
             OffsetBytes = chunk.OffsetBytes, LengthBytes = chunk.LengthBytes, Payload = payload,
         };
         Count++;
@@ -115,11 +116,15 @@ internal sealed class ReplicaCopies
         ulong io = ReplicaContext.Name(ReplicaIo.Copy, (ulong)slot);
         if (copy.HasBytes)
         {
-            _context.Effects.WriteImage(io, copy.OffsetBytes, copy.Payload);
+            _context.Image.Write(io, copy.OffsetBytes, copy.Payload);
+        }
+        else if (copy.Expected is { } checksum)
+        {
+            _context.Image.Expect(io, copy.OffsetBytes, checksum);
         }
         else
         {
-            _context.Effects.ZeroImage(io, copy.OffsetBytes, copy.LengthBytes, keepsSpace: false);
+            _context.Image.Zero(io, copy.OffsetBytes, copy.LengthBytes, keepsSpace: false);
         }
     }
 
@@ -152,6 +157,7 @@ internal sealed class ReplicaCopies
         public RequestId Id;
         public long OffsetBytes;
         public int LengthBytes;
+        public uint? Expected;
         public ulong Ticket;
         public IoBuffer Payload;
     }

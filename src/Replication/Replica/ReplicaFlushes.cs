@@ -91,7 +91,7 @@ internal sealed class ReplicaFlushes
                 return;
             }
 
-            _context.Effects.SyncImage(ReplicaContext.Name(ReplicaIo.Sync));
+            _context.Image.Sync(ReplicaContext.Name(ReplicaIo.Sync));
         }
     }
 

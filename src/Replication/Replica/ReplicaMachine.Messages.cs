@@ -152,7 +152,10 @@ public sealed partial class ReplicaMachine
             case MessageKind.DigestsRequest:
                 return TakeDigests(session, head.Read<DigestsRequest>());
             case MessageKind.CopyRequest:
-                _reads.Add(session, head.Read<CopyRequest>(), payload);
+                CopyRequest request = head.Read<CopyRequest>();
+                bool isRepair = session == _sessions.Writer && IsStarted &&
+                    _resync.IsTracked(ReplicaContext.RegionOf(request.OffsetBytes));
+                _reads.Add(session, request, payload, isRepair);
                 return null;
             default:
                 return $"a session that only asks sent {head.Kind}";

@@ -37,11 +37,14 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     /// <param name="live">Its live page; made anew here unless it is to be trusted.</param>
     /// <param name="boot">Boot id and backing device of now.</param>
     /// <param name="record">4096 bytes for the metadata record under way.</param>
+    /// <param name="checksums">
+    /// Memory for pages of checksums (<see cref="MemoryForChecksums"/>); empty where it keeps none.
+    /// </param>
     /// <param name="effects">The surroundings.</param>
     /// <param name="now">The clock, in nanoseconds that also pass while the host sleeps.</param>
     public ReplicaMachine(
         ReplicaOptions options, OpenedReplica opened, LivePage<MappedLiveMemory> live, BootEntry boot,
-        in IoBuffer record, IReplicaEffects effects, long now)
+        in IoBuffer record, in IoBuffer checksums, IReplicaEffects effects, long now)
     {
         _effects = effects;
         var log = new MetadataLog(opened.State, opened.Layout, opened.Position, record, this);
@@ -50,6 +53,10 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
             Options = options, Superblock = opened.Superblock, Log = log, Effects = effects, Live = live,
             Now = now,
         };
+        bool hasChecksums = opened.Superblock.Options.HasFlag(StoreOptions.Checksums);
+        _context.Image = hasChecksums
+            ? new ChecksumAccess(_context, checksums, options.MaxImageOperations) { OnEnded = OnEnded }
+            : new PlainAccess(effects) { OnEnded = OnEnded };
         bool isTrusted = opened.Trust == LivePageTrust.Trusted;
         RestoreLive(opened, live, boot, isTrusted);
         _progress = new ReplicaProgress(_context, opened.Applied.Sequence);
@@ -84,6 +91,12 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     /// <summary>What is durable.</summary>
     public MetadataState State => _context.State;
 
+    /// <summary>Whether the replica keeps checksums, and what is read is held against them.</summary>
+    public bool HasChecksums => _context.Image.HasChecksums;
+
+    /// <summary>The image with its checksums, for who watches; null without.</summary>
+    internal ChecksumAccess? Checksums => _context.Image as ChecksumAccess;
+
     /// <summary>A: everything up to it is applied here.</summary>
     public ulong Applied => _progress.Applied;
 
@@ -109,6 +122,13 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     /// <summary>Whether the epoch of the promise may write here.</summary>
     private bool IsStarted => _promises.Current.Epoch != 0 && _start.Stage == StartStage.None &&
         State.EpochStart.Epoch == _promises.Current.Epoch;
+
+    /// <summary>Memory that a replica with checksums needs, in bytes.</summary>
+    /// <param name="options">Its settings.</param>
+    /// <param name="pages">Pages of checksums at once, each for 4 MiB of the volume: at least 4.</param>
+    public static int MemoryForChecksums(ReplicaOptions options, int pages) =>
+        ChecksumAccess.ScratchBytes(options.BlockBytes, options.MaxImageOperations) +
+        Math.Max(pages, ChecksumPages.MinPages) * ChecksumPages.PageBytes;
 
     /// <summary>
     /// Whether the image has the current bytes of a range; to be asked before a read and when it has ended.
@@ -136,6 +156,12 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
     public void OnImageEnded(ulong io, int result, long now)
     {
         _context.Now = now;
+        _context.Image.Complete(io, result);
+        Settle();
+    }
+
+    private void OnEnded(ulong io, int result)
+    {
         int slot = (int)ReplicaContext.ValueOf(io);
         switch (ReplicaContext.KindOf(io))
         {
@@ -164,8 +190,6 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
             default:
                 throw new InvalidOperationException($"image operation {io:x} is none of this replica's");
         }
-
-        Settle();
     }
 
     /// <summary>A metadata record has been written.</summary>

@@ -18,6 +18,11 @@ public sealed record ReplicaOptions
     /// </summary>
     public int MaxOperations { get; init; } = 4096;
 
+    /// <summary>
+    /// Operations that a replica with checksums has with its image at once; others wait.
+    /// </summary>
+    public int MaxImageOperations { get; init; } = 256;
+
     /// <summary>Sessions at once; another one is refused.</summary>
     public int MaxSessions { get; init; } = 32;
 

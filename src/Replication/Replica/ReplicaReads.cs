@@ -1,6 +1,7 @@
 using System.IO.Hashing;
 using Ublk.Replication.State;
 using Ublk.Uring;
+using Ublk.Uring.Native;
 using Ublk.Wire;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
@@ -77,7 +78,11 @@ internal sealed class ReplicaReads
     }
 
     /// <summary>Somebody wants blocks.</summary>
-    public void Add(int session, in CopyRequest request, in IoBuffer wanted)
+    /// <param name="session">Who.</param>
+    /// <param name="request">Which.</param>
+    /// <param name="wanted">A bit for each block.</param>
+    /// <param name="isRepair">What is missing here is looked at all the same.</param>
+    public void Add(int session, in CopyRequest request, in IoBuffer wanted, bool isRepair)
     {
         var bits = new ulong[4];
         wanted.Span.CopyTo(System.Runtime.InteropServices.MemoryMarshal.AsBytes(bits.AsSpan()));
@@ -86,6 +91,7 @@ internal sealed class ReplicaReads
             Session = session, Kind = MessageKind.CopyChunk, Epoch = request.Epoch, Id = request.Id,
             Offset = request.OffsetBytes, Length = request.LengthBytes, Wanted = bits,
             RangeEnd = request.OffsetBytes + request.LengthBytes, RangeStart = request.OffsetBytes,
+            IsRepair = isRepair,
         };
         if (TryNextRun(ref read, 0))
         {
@@ -122,9 +128,13 @@ internal sealed class ReplicaReads
     public void OnImageEnded(int slot, int result)
     {
         ref PeerRead current = ref _reads[slot];
-        AnswerStatus status = result == current.Buffer.LengthBytes ? AnswerStatus.Ok : AnswerStatus.IoError;
+        bool isCorrupt = result == -Errno.EILSEQ;
+        AnswerStatus status = result == current.Buffer.LengthBytes ? AnswerStatus.Ok
+            : !isCorrupt ? AnswerStatus.IoError
+            : current.Kind == MessageKind.Digests ? AnswerStatus.Ok : AnswerStatus.Corrupt;
         status = status == AnswerStatus.Ok ? MayNotShow(current) ?? status : status;
-        if (status == AnswerStatus.Ok && current.Kind == MessageKind.Digests && !TryFinishDigests(slot))
+        if (status == AnswerStatus.Ok && current.Kind == MessageKind.Digests &&
+            !TryFinishDigests(slot, isCorrupt))
         {
             return;
         }
@@ -194,7 +204,7 @@ internal sealed class ReplicaReads
             _firstSlot + slot, RangeOrder.PlaceBehind(read.Position), read.Offset, read.Length);
         if (!mustWait)
         {
-            _context.Effects.ReadImage(
+            _context.Image.Read(
                 ReplicaContext.Name(ReplicaIo.Read, (ulong)slot), read.Offset, read.Buffer);
         }
     }
@@ -263,7 +273,7 @@ internal sealed class ReplicaReads
         read.Buffer);
 
     // One slice after the other; all of them are of one position, if one was asked for.
-    private bool TryFinishDigests(int slot)
+    private bool TryFinishDigests(int slot, bool isCorrupt)
     {
         ref PeerRead read = ref _reads[slot];
         ReadOnlySpan<byte> bytes = read.Buffer.Span;
@@ -271,7 +281,11 @@ internal sealed class ReplicaReads
         for (int at = 0; at < bytes.Length; at += read.Unit, read.Hashed += Digest.SizeBytes)
         {
             int length = Math.Min(read.Unit, bytes.Length - at);
-            XxHash128.Hash(bytes.Slice(at, length), digests[read.Hashed..]);
+            Span<byte> digest = digests.Slice(read.Hashed, Digest.SizeBytes);
+            if (!isCorrupt || !TryMarkCorrupt(read.Offset + read.Read + at, length, digest))
+            {
+                XxHash128.Hash(bytes.Slice(at, length), digest);
+            }
         }
 
         read.Read += bytes.Length;
@@ -281,8 +295,22 @@ internal sealed class ReplicaReads
         }
 
         read.Buffer = read.Buffer.Slice(0, Math.Min(bytes.Length, read.Length - read.Read));
-        _context.Effects.ReadImage(
+        _context.Image.Read(
             ReplicaContext.Name(ReplicaIo.Read, (ulong)slot), read.Offset + read.Read, read.Buffer);
+        return false;
+    }
+
+    private bool TryMarkCorrupt(long offsetBytes, int lengthBytes, Span<byte> digest)
+    {
+        for (int at = 0; at < lengthBytes; at += BlockChecksum.BlockBytes)
+        {
+            if (_context.Image.IsBad(offsetBytes + at, out uint kept))
+            {
+                CorruptDigest.Write(digest, kept);
+                return true;
+            }
+        }
+
         return false;
     }
 

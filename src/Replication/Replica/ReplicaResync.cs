@@ -66,6 +66,10 @@ internal sealed class ReplicaResync
         _tracked.Add(new TrackedRegion(region));
     }
 
+    /// <summary>Whether a region was compared, and is being repaired.</summary>
+    /// <param name="region">Which.</param>
+    public bool IsTracked(int region) => _tracked.Exists(tracked => tracked.Region == region);
+
     /// <summary>An operation was accepted.</summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="lengthBytes">Length.</param>
@@ -258,6 +262,12 @@ internal sealed class ReplicaResync
         int first = (int)((chunk.OffsetBytes - start) / SectorBytes);
         int begin = first;
         piece.Parts = 1; // Held until all parts are out.
+        bool isChecksum = chunk.Flags == CopyFlags.ChecksumOnly;
+        if (isChecksum && Array.IndexOf(tracked.Touched, true, first, end - first) >= 0)
+        {
+            first = end; // The block should hold something else by now; it is compared again.
+        }
+
         while (first < end)
         {
             if (tracked.Touched[first])
@@ -278,12 +288,16 @@ internal sealed class ReplicaResync
             ulong io = ReplicaContext.Name(ReplicaIo.Piece, (ulong)slot);
             if (piece.HasBytes)
             {
-                _context.Effects.WriteImage(
+                _context.Image.Write(
                     io, offset, piece.Payload.Slice((first - begin) * SectorBytes, length));
+            }
+            else if (isChecksum)
+            {
+                _context.Image.Expect(io, offset, chunk.Crc32C);
             }
             else
             {
-                _context.Effects.ZeroImage(io, offset, length, keepsSpace: false);
+                _context.Image.Zero(io, offset, length, keepsSpace: false);
             }
 
             first = stop;

@@ -103,7 +103,7 @@ internal sealed class ReplicaStart
             return;
         }
 
-        _context.Effects.SyncImage(ReplicaContext.Name(ReplicaIo.Start));
+        _context.Image.Sync(ReplicaContext.Name(ReplicaIo.Start));
     }
 
     /// <summary>The image is synced: the record is appended.</summary>

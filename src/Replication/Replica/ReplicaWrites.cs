@@ -359,11 +359,11 @@ internal sealed class ReplicaWrites
         bool keepsSpace = (operation.Flags & MutationFlags.NoUnmap) != MutationFlags.None;
         if (operation.Operation == Mutation.Write)
         {
-            _context.Effects.WriteImage(io, operation.OffsetBytes, operation.Payload);
+            _context.Image.Write(io, operation.OffsetBytes, operation.Payload);
         }
         else
         {
-            _context.Effects.ZeroImage(io, operation.OffsetBytes, operation.LengthBytes, keepsSpace);
+            _context.Image.Zero(io, operation.OffsetBytes, operation.LengthBytes, keepsSpace);
         }
     }
 

@@ -33,6 +33,9 @@ internal interface IReplicaHome
 /// </summary>
 internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisposable
 {
+    /// <summary>Pages of checksums in memory: 4 MiB, for 4 GiB of the volume.</summary>
+    private const int ChecksumPagesAtOnce = 1024;
+
     private readonly ReplicaFiles _files;
     private readonly Loop _loop;
     private readonly VolumeMemory _memory;
@@ -42,6 +45,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     private readonly MemoryMapping _record = MemoryMapping.Allocate(MetadataRecord.Bytes);
     private readonly BlockFile<RecordEnding> _metadata;
     private readonly ReplicaImage _image;
+    private readonly ReplicaImage? _checksums;
+    private readonly MemoryMapping? _checksumMemory;
     private int _metadataInFlight;
     private int _elsewhere;
     private bool _isDisposed;
@@ -69,12 +74,23 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         try
         {
             _image = new ReplicaImage(files.Image, loop, this);
+            IoBuffer checksums = default;
+            if (files.Checksums is { } file)
+            {
+                int bytes = ReplicaMachine.MemoryForChecksums(options, ChecksumPagesAtOnce);
+                _checksumMemory = MemoryMapping.Allocate(bytes);
+                checksums = _checksumMemory.Slice(0, bytes);
+                _checksums = new ReplicaImage(file, loop, this);
+            }
+
             Machine = new ReplicaMachine(
                 options, files.Opened, files.Live.Page, files.Boot,
-                _record.Slice(0, MetadataRecord.Bytes), this, loop.NowNs);
+                _record.Slice(0, MetadataRecord.Bytes), checksums, this, loop.NowNs);
         }
         catch
         {
+            _checksums?.Dispose();
+            _checksumMemory?.Dispose();
             _image?.Dispose();
             _metadata.Dispose();
             throw;
@@ -95,7 +111,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         (Machine.State.Condition & ReplicaCondition.Failed) != ReplicaCondition.Sound);
 
     /// <summary>Whether the kernel and other threads have nothing of it.</summary>
-    public bool IsQuiet => _image.InFlightCount == 0 && _metadataInFlight == 0 && _elsewhere == 0;
+    public bool IsQuiet => _image.InFlightCount == 0 && _checksums is not { InFlightCount: > 0 } &&
+        _metadataInFlight == 0 && _elsewhere == 0;
 
     /// <summary>The machine in numbers, for who looks at a failure.</summary>
     public string Describe() =>
@@ -148,6 +165,11 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
             }
         }
 
+        while (_checksums?.TryTakeWaiting(out _) == true)
+        {
+            // Nobody hears of it any more.
+        }
+
         TellIfQuiet();
     }
 
@@ -162,6 +184,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         _isDisposed = true;
         _payloads.ReturnAll();
         _image.Dispose();
+        _checksums?.Dispose();
+        _checksumMemory?.Dispose();
         _metadata.Dispose();
         _files.CloseLive();
         _record.Dispose();
@@ -202,6 +226,17 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     void IReplicaEffects.SyncImage(ulong io) =>
         _image.Start(new ImageOperation(ImageAction.Sync, io, 0, 0, default));
+
+    void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
+        _checksums!.Start(new ImageOperation(
+            ImageAction.Read, io, ChecksumFile.OffsetOf(page), buffer.LengthBytes, buffer));
+
+    void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
+        _checksums!.Start(new ImageOperation(
+            ImageAction.Write, io, ChecksumFile.OffsetOf(page), buffer.LengthBytes, buffer));
+
+    void IReplicaEffects.SyncChecksums(ulong io) =>
+        _checksums!.Start(new ImageOperation(ImageAction.Sync, io, 0, 0, default));
 
     // Rare, and the filesystem may take its time: done by another thread.
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)

@@ -45,6 +45,9 @@ public sealed class ReplicaFiles : IDisposable
 
     internal BlockImage Metadata { get; }
 
+    /// <summary>The checksums; null where the replica keeps none.</summary>
+    internal BlockImage? Checksums { get; }
+
     internal ReplicaLiveFile Live { get; }
 
     /// <summary>Opens a replica; takes as long as its disk does.</summary>

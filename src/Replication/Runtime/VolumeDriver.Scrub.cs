@@ -44,6 +44,14 @@ internal sealed partial class VolumeDriver
         OnChanged?.Invoke();
     }
 
+    void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
+    {
+        _replicas[replica].Problem =
+            $"the 4 KiB at {offsetBytes} are not what was written, and no other replica has them: they cannot " +
+            "be read until they are written again";
+        OnChanged?.Invoke();
+    }
+
     void IPrimaryEffects.Differs(in ScrubDifference difference) => _onDifference?.Invoke(difference);
 
     void IPrimaryEffects.ScrubEnded(ScrubReport report)

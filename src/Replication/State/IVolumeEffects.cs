@@ -124,6 +124,12 @@ public sealed record VolumeOptions
     /// <summary>Longest time a request waits, in ticks of the machine's clock; 0 for ever.</summary>
     public long RequestLimit { get; init; }
 
+    /// <summary>
+    /// Whether local reads are asked of the local replica like a peer's, through memory: it has checksums, and
+    /// compares what it reads.
+    /// </summary>
+    public bool ChecksLocalReads { get; init; }
+
     /// <summary>Time between heartbeats, in ticks; at most a quarter of the lease.</summary>
     public long HeartbeatInterval { get; init; } = 500_000_000;
 

@@ -47,7 +47,9 @@ public sealed class VolumeMachine
         {
             OnAcknowledged = first => _reads!.WakeChain(first, _now),
         };
-        _reads = new VolumeReads(_requests, _writes, _replicas, options.MaxRequests, reading, local, effects);
+        _reads = new VolumeReads(
+            _requests, _writes, _replicas, options.MaxRequests, reading, local, options.ChecksLocalReads,
+            effects);
     }
 
     /// <summary>Where the volume is in its life.</summary>

@@ -16,6 +16,7 @@ internal sealed class VolumeReads
     private readonly Queue<ulong> _waiting;
     private readonly RangeIndex _reading;
     private readonly int _local;
+    private readonly bool _isChecked;
 
     /// <summary>No reads yet.</summary>
     /// <param name="requests">The host's requests.</param>
@@ -24,11 +25,13 @@ internal sealed class VolumeReads
     /// <param name="capacity">Most requests at once.</param>
     /// <param name="reading">Ranges that are being read.</param>
     /// <param name="local">Place of the local replica; −1 without one.</param>
+    /// <param name="isChecked">Whether the local replica is asked like a peer, and checks what it reads.</param>
     /// <param name="effects">The surroundings.</param>
     public VolumeReads(
         HostRequests requests, VolumeWrites writes, ReplicaTable replicas, int capacity, RangeIndex reading,
-        int local, IVolumeEffects effects)
+        int local, bool isChecked, IVolumeEffects effects)
     {
+        _isChecked = isChecked;
         _requests = requests;
         _writes = writes;
         _replicas = replicas;
@@ -139,15 +142,16 @@ internal sealed class VolumeReads
         bool isLocal = _local >= 0 && _replicas.Knowing.Has(_local) && !request.Tried.Has(_local) &&
             _effects.CanReadLocally(read.OffsetBytes, read.LengthBytes);
         int source = isLocal ? _local : _replicas.Counting.FirstOutside(request.Tried, _local);
-        if (source >= 0 && !isLocal && !read.Buffer.IsMemory)
+        bool isDirect = isLocal && !_isChecked;
+        if (source >= 0 && !isDirect && !read.Buffer.IsMemory)
         {
-            _requests.Answer(slot, BlockStatus.NeedsMemory); // What a peer answers lies in our memory first.
+            _requests.Answer(slot, BlockStatus.NeedsMemory); // What a replica answers lies in our memory first.
         }
         else if (source >= 0)
         {
             request.IsReading = true;
             _reading.Add(slot, 0, read.OffsetBytes, read.LengthBytes);
-            if (isLocal)
+            if (isDirect)
             {
                 _effects.ReadLocally(id, read.OffsetBytes, read.Buffer);
             }

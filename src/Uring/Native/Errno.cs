@@ -44,6 +44,8 @@ public static class Errno
     public const int ENOSYS = 38;
     /// <summary>Timer expired.</summary>
     public const int ETIME = 62;
+    /// <summary>Illegal byte sequence: what is there is not what was written.</summary>
+    public const int EILSEQ = 84;
     /// <summary>Operation not supported.</summary>
     public const int EOPNOTSUPP = 95;
     /// <summary>No buffer space available.</summary>

@@ -110,7 +110,7 @@ public ref partial struct FieldReader
     }
 
     /// <summary>Reads an outcome.</summary>
-    public AnswerStatus Status() => (AnswerStatus)OneOf((byte)AnswerStatus.Ok, (byte)AnswerStatus.Busy);
+    public AnswerStatus Status() => (AnswerStatus)OneOf((byte)AnswerStatus.Ok, (byte)AnswerStatus.Corrupt);
 
     /// <summary>Reads what an operation does.</summary>
     public Mutation Mutation() =>

@@ -40,7 +40,7 @@ public ref partial struct FieldWriter
     public void Put(Incarnation value) => Bits128(value.Value);
 
     /// <summary>Writes an outcome.</summary>
-    public void Put(AnswerStatus value) => OneOf((byte)value, 0, (byte)AnswerStatus.Busy);
+    public void Put(AnswerStatus value) => OneOf((byte)value, 0, (byte)AnswerStatus.Corrupt);
 
     /// <summary>Writes what an operation does.</summary>
     public void Put(Mutation value) =>

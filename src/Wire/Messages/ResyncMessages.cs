@@ -155,8 +155,8 @@ public readonly record struct CopyRequest(
 /// Highest operation issued in the range when it had been read: the region is current only when A and D of
 /// the target reach it.
 /// </param>
-/// <param name="Crc32C">Checksum of the payload; 0 without one.</param>
-/// <param name="Flags">Whether the range is all zeros.</param>
+/// <param name="Crc32C">Checksum of the payload; 0 without one, unless <see cref="CopyFlags.ChecksumOnly"/>.</param>
+/// <param name="Flags">Whether the range is all zeros, or one block that is lost.</param>
 public readonly record struct CopyChunk(
     Epoch Epoch, RequestId Id, AnswerStatus Status, long OffsetBytes, int LengthBytes, Sequence Issued,
     uint Crc32C, CopyFlags Flags) : IMessage<CopyChunk>
@@ -166,7 +166,10 @@ public readonly record struct CopyChunk(
 
     private bool IsConsistent =>
         OffsetBytes + LengthBytes <= MessageLimits.MaxVolumeBytes &&
-        (PayloadBytes > 0 || Crc32C == 0) && (Status == AnswerStatus.Ok || Flags == CopyFlags.None);
+        (PayloadBytes > 0 || Crc32C == 0 || Flags == CopyFlags.ChecksumOnly) &&
+        (Status == AnswerStatus.Ok || Flags == CopyFlags.None) &&
+        (Flags != CopyFlags.ChecksumOnly || OffsetBytes % MessageLimits.CopyBlockBytes == 0 &&
+            LengthBytes <= MessageLimits.CopyBlockBytes);
 
     static MessageKind IMessage<CopyChunk>.Kind => MessageKind.CopyChunk;
 
@@ -178,7 +181,7 @@ public readonly record struct CopyChunk(
             fields.Epoch(), fields.Request(), fields.Status(),
             fields.Offset(),
             (int)fields.Length(MessageLimits.MaxPayloadBytes), fields.Sequence(), fields.UInt32(),
-            (CopyFlags)fields.OneOf(0, 1));
+            (CopyFlags)fields.OneOf(0, (byte)CopyFlags.ChecksumOnly));
         int payloadBytes = fields.Payload();
         fields.Require(payloadBytes == message.PayloadBytes && message.IsConsistent);
         return message;
@@ -194,7 +197,7 @@ public readonly record struct CopyChunk(
         fields.Length(message.LengthBytes, MessageLimits.MaxPayloadBytes);
         fields.Put(message.Issued);
         fields.Integer(message.Crc32C, uint.MaxValue);
-        fields.OneOf((byte)message.Flags, 0, 1);
+        fields.OneOf((byte)message.Flags, 0, (byte)CopyFlags.ChecksumOnly);
         fields.Payload(message.PayloadBytes);
     }
 }

@@ -53,6 +53,8 @@ public enum AnswerStatus : byte
     InvalidRange = 8,
     /// <summary>Not now, for want of room; ask again.</summary>
     Busy = 9,
+    /// <summary>What is read there is not what was written: a checksum on the medium does not match.</summary>
+    Corrupt = 10,
 }
 
 /// <summary>What a session is for.</summary>
@@ -127,6 +129,11 @@ public enum CopyFlags : byte
     None = 0,
     /// <summary>The range is all zeros, and the payload empty.</summary>
     Zero = 1,
+    /// <summary>
+    /// The bytes of the block are lost; of what was written there only the checksum is known, as replicas
+    /// with checksums keep it: it takes the place of that of the payload, which is empty.
+    /// </summary>
+    ChecksumOnly = 2,
 }
 
 /// <summary>Stage of a change of configuration.</summary>

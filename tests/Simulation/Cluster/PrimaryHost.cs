@@ -239,6 +239,15 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         }
     }
 
+    void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
+    {
+        _world.Note($"primary {Options.Epoch}: the block at {offsetBytes} of replica {replica} is lost");
+        if (!_world.HasDecay)
+        {
+            throw new HistoryException($"a block is lost, and no disk decays: {offsetBytes} of {replica}");
+        }
+    }
+
     void IPrimaryEffects.Differs(in ScrubDifference difference)
     {
         _world.Note($"primary {Options.Epoch}: {difference}");

@@ -60,7 +60,7 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
         };
         _live = ReplicaLiveFile.Open(files.Path, Opened.State.Versions.Regions);
         IoBuffer record = _record.Slice(0, MetadataRecord.Bytes);
-        Machine = new ReplicaMachine(options, Opened, _live.Page, boot, record, this, Now);
+        Machine = new ReplicaMachine(options, Opened, _live.Page, boot, record, default, this, Now);
     }
 
     /// <summary>As it was found.</summary>
@@ -159,6 +159,14 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
         _image.Add(new ImageStep(null, io, offsetBytes, buffer.LengthBytes, buffer));
 
     void IReplicaEffects.SyncImage(ulong io) => _image.Add(new ImageStep(FileStep.Sync, io, 0, 0, null));
+
+    void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
+        throw new NotSupportedException();
+
+    void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
+        throw new NotSupportedException();
+
+    void IReplicaEffects.SyncChecksums(ulong io) => throw new NotSupportedException();
 
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes) =>
         _image.Add(new ImageStep(FileStep.Grow, io, 0, sizeBytes, null));

@@ -134,6 +134,8 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
     {
     }
 
+    void IPrimaryEffects.BlockLost(int replica, long offsetBytes) => throw new NotSupportedException();
+
     void IPrimaryEffects.StillDiffers(int replica, int region)
     {
     }
@@ -250,7 +252,7 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
             var page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(_live));
             var boot = new BootEntry(new Guid(1, 2, 3, new byte[8]), 0);
             Machine = new ReplicaMachine(
-                options, opened, page, boot, _record.Slice(0, MetadataRecord.Bytes), this, now);
+                options, opened, page, boot, _record.Slice(0, MetadataRecord.Bytes), default, this, now);
         }
 
         public ReplicaMachine Machine { get; }
@@ -279,6 +281,14 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
             Happen(What.Image, io, buffer.LengthBytes);
 
         void IReplicaEffects.SyncImage(ulong io) => Happen(What.Image, io, 0);
+
+        void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
+            throw new NotSupportedException();
+
+        void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
+            throw new NotSupportedException();
+
+        void IReplicaEffects.SyncChecksums(ulong io) => throw new NotSupportedException();
 
         void IReplicaEffects.GrowImage(ulong io, long sizeBytes) => throw new NotSupportedException();
 

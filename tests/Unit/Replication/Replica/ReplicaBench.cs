@@ -42,7 +42,7 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
         var page = new LivePage<MappedLiveMemory>(new MappedLiveMemory(_live));
         var boot = new BootEntry(new Guid(1, 2, 3, new byte[8]), 0);
         Machine = new ReplicaMachine(
-            options, opened, page, boot, _memory.Slice(0, MetadataRecord.Bytes), this, 0);
+            options, opened, page, boot, _memory.Slice(0, MetadataRecord.Bytes), default, this, 0);
         Run();
     }
 
@@ -167,6 +167,14 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
         _image.Enqueue((io, buffer.LengthBytes));
 
     void IReplicaEffects.SyncImage(ulong io) => _image.Enqueue((io, 0));
+
+    void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
+        throw new NotSupportedException();
+
+    void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
+        throw new NotSupportedException();
+
+    void IReplicaEffects.SyncChecksums(ulong io) => throw new NotSupportedException();
 
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes) => throw new NotSupportedException();
 

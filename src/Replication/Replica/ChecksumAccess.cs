@@ -1,0 +1,491 @@
+using Ublk.Uring;
+using Ublk.Uring.Native;
+
+namespace Ublk.Replication.Replica;
+
+/// <summary>
+/// An image every block of which has a checksum. What touches the same block happens one after the other; a
+/// write changes checksums when the image has it; a read looks at whole blocks and ends with −EILSEQ where one
+/// is not what was written. A sync brings image and checksums to stable media, so that D speaks of both; of
+/// what is in between, intents are pending (<see cref="ChecksumPages"/>). No allocation per operation once as
+/// many have been under way as ever are.
+/// </summary>
+internal sealed class ChecksumAccess : ImageAccess
+{
+    private const int Block = BlockChecksum.BlockBytes;
+    private const int Edges = 2;
+    private const int SlotShift = 40;
+    private const ulong NameMask = ~(0xfffful << SlotShift);
+
+    private readonly ReplicaContext _context;
+    private readonly ChecksumPages _pages;
+    private readonly IoBuffer _scratch;
+    private readonly RangeOrder _order;
+    private readonly Operation[] _operations;
+    private readonly Stack<int> _free;
+    private readonly Queue<Operation> _waiting = new();
+    private ulong _arrivals;
+    private int _ending = -1;
+    private ulong _syncIo;
+    private int _syncParts;
+    private int _syncResult;
+
+    /// <summary>Nothing under way.</summary>
+    /// <param name="context">The replica.</param>
+    /// <param name="memory">
+    /// Memory for pages of checksums; before them as much as <see cref="ScratchBytes"/> says.
+    /// </param>
+    /// <param name="operations">Operations with the image at once; others wait.</param>
+    public ChecksumAccess(ReplicaContext context, in IoBuffer memory, int operations)
+    {
+        _context = context;
+        int scratch = ScratchBytes(context.Options.BlockBytes, operations);
+        _scratch = memory.Slice(0, scratch);
+        IoBuffer pages = memory.Slice(scratch, memory.LengthBytes - scratch);
+        _pages = new ChecksumPages(context.Effects, pages, context.State, operations)
+        {
+            OnLoaded = OnPage,
+            OnFlushed = OnPagesFlushed,
+        };
+        _operations = new Operation[operations];
+        _order = new RangeOrder(operations) { OnTurn = Start };
+        _free = new Stack<int>(operations);
+        for (int slot = operations - 1; slot >= 0; slot--)
+        {
+            _free.Push(slot);
+        }
+    }
+
+    public override bool HasChecksums => true;
+
+    /// <summary>
+    /// Memory for blocks that are read because a part of them is touched; none where the volume's blocks are
+    /// those of checksums.
+    /// </summary>
+    /// <param name="blockBytes">The volume's logical block.</param>
+    /// <param name="operations">Operations at once.</param>
+    public static int ScratchBytes(int blockBytes, int operations) =>
+        blockBytes < Block ? operations * Edges * Block : 0;
+
+    /// <summary>What is kept for a block, if its page is in memory: for who watches.</summary>
+    /// <param name="block">The block.</param>
+    public uint? Peek(long block) => _pages.TryGet(ChecksumPages.PageOf(block), out Span<uint> checksums)
+        ? checksums[(int)(block % checksums.Length)] : null;
+
+    public override void Write(ulong io, long offsetBytes, in IoBuffer bytes) => Add(new Operation
+    {
+        Verb = Verb.Write, Io = io, Offset = offsetBytes, Length = bytes.LengthBytes, Bytes = bytes,
+    });
+
+    public override void Zero(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
+        Add(new Operation
+        {
+            Verb = Verb.Zero, Io = io, Offset = offsetBytes, Length = lengthBytes, KeepsSpace = keepsSpace,
+        });
+
+    public override void Read(ulong io, long offsetBytes, in IoBuffer buffer) => Add(new Operation
+    {
+        Verb = Verb.Read, Io = io, Offset = offsetBytes, Length = buffer.LengthBytes, Bytes = buffer,
+    });
+
+    public override void Expect(ulong io, long offsetBytes, uint checksum) => Add(new Operation
+    {
+        Verb = Verb.Expect, Io = io, Offset = offsetBytes, Length = 1, Expected = checksum,
+    });
+
+    public override void Sync(ulong io)
+    {
+        const int Parts = 2;
+        _syncIo = io;
+        _syncParts = Parts;
+        _syncResult = 0;
+        _context.Effects.SyncImage(io);
+        _pages.Flush();
+    }
+
+    public override bool IsBad(long offsetBytes, out uint kept)
+    {
+        kept = BlockChecksum.Unknown;
+        return _operations[_ending].Bad is { } bad && bad.TryGetValue(offsetBytes / Block, out kept);
+    }
+
+    public override void Complete(ulong io, int result)
+    {
+        int slot = (int)(io >> SlotShift & 0xffff) - 1;
+        switch (ReplicaContext.KindOf(io))
+        {
+            case ReplicaIo.ChecksumRead:
+                _pages.OnRead((int)ReplicaContext.ValueOf(io), result);
+                break;
+            case ReplicaIo.ChecksumWrite:
+                _pages.OnWritten((int)ReplicaContext.ValueOf(io), result);
+                break;
+            case ReplicaIo.Sync or ReplicaIo.Start or ReplicaIo.ChecksumSync:
+                OnSyncPart(result);
+                break;
+            case ReplicaIo.Edge:
+                OnPart(slot, ResultOf(result, ReplicaContext.ValueOf(io & NameMask) == 0
+                    ? _operations[slot].FirstEdgeBytes : _operations[slot].LastEdgeBytes));
+                break;
+            default:
+                OnPart(slot, ResultOf(result, _operations[slot].MainBytes));
+                break;
+        }
+    }
+
+    private static int ResultOf(int result, int wanted) =>
+        result < 0 ? result : result == wanted ? 0 : -Errno.EIO;
+
+    private void Add(in Operation operation)
+    {
+        if (!_free.TryPop(out int slot))
+        {
+            _waiting.Enqueue(operation);
+            return;
+        }
+
+        _operations[slot] = operation;
+        ref Operation added = ref _operations[slot];
+        added.Place = ++_arrivals;
+        _order.Add(slot, added.Place, added.FirstBlock * Block, (added.EndBlock - added.FirstBlock) * Block);
+        Start(slot);
+    }
+
+    // Nothing earlier touches its blocks: it begins, unless something does.
+    private void Start(int slot)
+    {
+        ref Operation operation = ref _operations[slot];
+        long first = operation.FirstBlock * Block, length = (operation.EndBlock - operation.FirstBlock) * Block;
+        if (_order.TryWait(slot, operation.Place, first, length))
+        {
+            return;
+        }
+
+        operation.At = operation.FirstBlock;
+        operation.SizeBytes = _context.State.SizeBytes;
+        operation.Parts = 1; // Held until all parts are out.
+        if (operation.Verb == Verb.Read)
+        {
+            ReadEdges(slot);
+            IssueRead(slot);
+        }
+        else if (operation.Verb != Verb.Expect)
+        {
+            ReadEdges(slot);
+            operation.IsBefore = operation.Parts > 1;
+            if (!operation.IsBefore)
+            {
+                IssueChange(slot);
+            }
+        }
+
+        OnPart(slot, 0);
+    }
+
+    // Blocks of which only a part is touched: for a read all of them, for a change the bytes that go.
+    private void ReadEdges(int slot)
+    {
+        ref Operation operation = ref _operations[slot];
+        for (int edge = 0; edge < Edges; edge++)
+        {
+            if (!operation.TryEdge(edge, out long start, out int length))
+            {
+                continue;
+            }
+
+            long block = start - start % Block;
+            if (operation.Verb == Verb.Read)
+            {
+                start = block;
+                length = (int)(Math.Min(block + Block, operation.SizeBytes) - block);
+            }
+
+            operation.Parts++;
+            operation.FirstEdgeBytes = edge == 0 ? length : operation.FirstEdgeBytes;
+            operation.LastEdgeBytes = edge == 0 ? operation.LastEdgeBytes : length;
+            _context.Effects.ReadImage(
+                NameOf(slot, ReplicaContext.Name(ReplicaIo.Edge, (ulong)edge)), start,
+                ScratchOf(slot, edge).Slice((int)(start - block), length));
+        }
+    }
+
+    private void IssueRead(int slot)
+    {
+        ref Operation operation = ref _operations[slot];
+        (long offset, int length) = operation.Middle();
+        if (length > 0)
+        {
+            operation.Parts++;
+            operation.MainBytes = length;
+            _context.Effects.ReadImage(
+                NameOf(slot, operation.Io), offset,
+                operation.Bytes.Slice((int)(offset - operation.Offset), length));
+        }
+    }
+
+    private void IssueChange(int slot)
+    {
+        ref Operation operation = ref _operations[slot];
+        operation.Parts++;
+        operation.MainBytes = operation.Bytes.LengthBytes; // 0 of zeros, and so is their result.
+        ulong io = NameOf(slot, operation.Io);
+        if (operation.Verb == Verb.Write)
+        {
+            _context.Effects.WriteImage(io, operation.Offset, operation.Bytes);
+        }
+        else
+        {
+            _context.Effects.ZeroImage(io, operation.Offset, operation.Length, operation.KeepsSpace);
+        }
+    }
+
+    private void OnPart(int slot, int result)
+    {
+        ref Operation operation = ref _operations[slot];
+        operation.Result = operation.Result < 0 ? operation.Result : result;
+        if (--operation.Parts > 0)
+        {
+            return;
+        }
+
+        if (operation.IsBefore && operation.Result >= 0)
+        {
+            operation.IsBefore = false;
+            operation.Parts = 1;
+            IssueChange(slot);
+            _ = --operation.Parts;
+        }
+        else if (operation.Result < 0 && (operation.IsBefore || operation.Verb == Verb.Read))
+        {
+            End(slot); // The image is as it was.
+        }
+        else
+        {
+            GoOn(slot);
+        }
+    }
+
+    private void OnPage(int slot, int result)
+    {
+        if (result < 0)
+        {
+            _operations[slot].Result = result;
+            End(slot);
+        }
+        else
+        {
+            GoOn(slot);
+        }
+    }
+
+    // Page by page, as they are in memory.
+    private void GoOn(int slot)
+    {
+        ref Operation operation = ref _operations[slot];
+        while (operation.At < operation.EndBlock)
+        {
+            int page = ChecksumPages.PageOf(operation.At);
+            if (!_pages.TryGet(page, out Span<uint> checksums))
+            {
+                int result = _pages.Load(page, slot);
+                if (result < 0)
+                {
+                    operation.Result = result;
+                    End(slot);
+                }
+
+                return;
+            }
+
+            long firstOfPage = (long)page * checksums.Length;
+            long end = Math.Min(operation.EndBlock, firstOfPage + checksums.Length);
+            bool hasChanged = operation.Verb != Verb.Read;
+            for (long block = operation.At; block < end; block++)
+            {
+                ref uint kept = ref checksums[(int)(block - firstOfPage)];
+                uint before = kept;
+                Take(slot, block, ref kept);
+                hasChanged |= kept != before;
+            }
+
+            operation.At = end;
+            if (hasChanged)
+            {
+                _pages.HasChanged(page);
+            }
+        }
+
+        End(slot);
+    }
+
+    private void Take(int slot, long block, ref uint kept)
+    {
+        ref Operation operation = ref _operations[slot];
+        if (operation.Verb == Verb.Expect)
+        {
+            kept = operation.Expected;
+        }
+        else if (operation.Verb == Verb.Read)
+        {
+            ReadOnlySpan<byte> bytes = BytesRead(slot, block);
+            if (kept == BlockChecksum.Unknown)
+            {
+                kept = BlockChecksum.Of(bytes); // From now on it is known.
+            }
+            else if (!BlockChecksum.Matches(kept, bytes) && !Mistakes.Make(Mistake.ChecksumsNotCompared))
+            {
+                (operation.Bad ??= []).Add(block, kept);
+            }
+        }
+        else if (operation.Result < 0)
+        {
+            kept = BlockChecksum.Unknown; // Some of it may be there.
+        }
+        else
+        {
+            Change(slot, block, ref kept);
+        }
+    }
+
+    private void Change(int slot, long block, ref uint kept)
+    {
+        ref Operation operation = ref _operations[slot];
+        long start = Math.Max(operation.Offset, block * Block);
+        long end = Math.Min(operation.Offset + operation.Length, (block + 1) * Block);
+        bool isWrite = operation.Verb == Verb.Write;
+        ReadOnlySpan<byte> bytes = isWrite
+            ? operation.Bytes.Span.Slice((int)(start - operation.Offset), (int)(end - start)) : [];
+        if (operation.EdgeOf(block) is not (>= 0 and var edge))
+        {
+            kept = isWrite ? BlockChecksum.Of(bytes) : 0;
+        }
+        else if (kept != BlockChecksum.Unknown)
+        {
+            int at = (int)(start - block * Block);
+            ReadOnlySpan<byte> old = ScratchOf(slot, edge).Span.Slice(at, (int)(end - start));
+            kept ^= BlockChecksum.OfChange(old, bytes, at);
+        }
+    }
+
+    // The bytes of a whole block, those of an edge also where they were asked for.
+    private ReadOnlySpan<byte> BytesRead(int slot, long block)
+    {
+        ref Operation operation = ref _operations[slot];
+        long start = block * Block;
+        int length = (int)(Math.Min(start + Block, operation.SizeBytes) - start);
+        if (operation.EdgeOf(block) is not (>= 0 and var edge))
+        {
+            return operation.Bytes.Span.Slice((int)(start - operation.Offset), length);
+        }
+
+        ReadOnlySpan<byte> whole = ScratchOf(slot, edge).Span[..length];
+        long from = Math.Max(operation.Offset, start);
+        long end = Math.Min(operation.Offset + operation.Length, start + length);
+        whole.Slice((int)(from - start), (int)(end - from)).CopyTo(
+            operation.Bytes.Span[(int)(from - operation.Offset)..]);
+        return whole;
+    }
+
+    private void End(int slot)
+    {
+        ref Operation operation = ref _operations[slot];
+        int result = operation.Result < 0 ? operation.Result
+            : operation.Bad is not null ? -Errno.EILSEQ : operation.Bytes.LengthBytes;
+        int before = _ending;
+        _ending = slot;
+        OnEnded(operation.Io, result);
+        _ending = before;
+        operation = default;
+        _order.Remove(slot);
+        _free.Push(slot);
+        if (_waiting.TryDequeue(out Operation next))
+        {
+            Add(next);
+        }
+    }
+
+    private void OnPagesFlushed(int result)
+    {
+        if (result < 0 || Mistakes.Make(Mistake.ChecksumsNotSynced))
+        {
+            OnSyncPart(result);
+        }
+        else
+        {
+            _context.Effects.SyncChecksums(ReplicaContext.Name(ReplicaIo.ChecksumSync));
+        }
+    }
+
+    private void OnSyncPart(int result)
+    {
+        _syncResult = _syncResult < 0 ? _syncResult : Math.Min(result, 0);
+        if (--_syncParts == 0)
+        {
+            OnEnded(_syncIo, _syncResult);
+        }
+    }
+
+    private static ulong NameOf(int slot, ulong io) => io & NameMask | (ulong)(slot + 1) << SlotShift;
+
+    private IoBuffer ScratchOf(int slot, int edge) => _scratch.Slice((slot * Edges + edge) * Block, Block);
+
+    private enum Verb : byte
+    {
+        None,
+        Read,
+        Write,
+        Zero,
+        Expect,
+    }
+
+    private struct Operation
+    {
+        public Verb Verb;
+        public bool KeepsSpace;
+        public bool IsBefore;
+        public int Parts;
+        public int Result;
+        public int MainBytes;
+        public int FirstEdgeBytes;
+        public int LastEdgeBytes;
+        public ulong Io;
+        public ulong Place;
+        public long Offset;
+        public long Length;
+        public long At;
+        public long SizeBytes;
+        public IoBuffer Bytes;
+        public uint Expected;
+        public Dictionary<long, uint>? Bad;
+
+        public readonly long FirstBlock => Offset / Block;
+
+        public readonly long EndBlock => (Offset + Length + Block - 1) / Block;
+
+        // Which edge a block is: 0 at the start, 1 at the end, −1 where all of it is touched.
+        public readonly int EdgeOf(long block)
+        {
+            bool isCut = Offset > block * Block ||
+                Offset + Length < Math.Min((block + 1) * Block, SizeBytes);
+            return !isCut ? -1 : block == FirstBlock ? 0 : 1;
+        }
+
+        // The touched part of the block at an edge.
+        public readonly bool TryEdge(int edge, out long start, out int length)
+        {
+            long block = edge == 0 ? FirstBlock : EndBlock - 1;
+            start = Math.Max(Offset, block * Block);
+            length = (int)(Math.Min(Offset + Length, (block + 1) * Block) - start);
+            return EdgeOf(block) == edge;
+        }
+
+        // Without the edges.
+        public readonly (long OffsetBytes, int LengthBytes) Middle()
+        {
+            long start = TryEdge(0, out _, out int first) ? Offset + first : Offset;
+            long end = Offset + Length;
+            end -= TryEdge(1, out _, out int last) ? last : 0;
+            return (start, (int)(end - start));
+        }
+    }
+}
