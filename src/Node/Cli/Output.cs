@@ -177,11 +177,20 @@ internal sealed class Output(bool isJson)
         Row("cache", device.HasVolatileCache ? "volatile, flush and FUA" : "none");
         Row("access", device.IsReadOnly ? "read-only" : "read and write");
         Row("flags", string.Join(' ', device.Flags));
+        if (device.Replicas is [{ HasChecksums: true }, ..])
+        {
+            Row("checksums", "of every 4 KiB of each replica, compared with what is read");
+        }
+
         foreach (ReplicaLine replica in device.Replicas ?? [])
         {
             Row("replica", $"{replica.Image}: {replica.Stage}" +
                 (replica.MissingRegions > 0 ? $", {replica.MissingRegions} regions missing" : "") +
                 (replica.Problem is null ? "" : $" ({replica.Problem})"));
+            if (replica.Damage is { } damage)
+            {
+                Row("damage", $"{replica.Image}: {damage}");
+            }
         }
 
         if (device.Scrub is { } scrub)

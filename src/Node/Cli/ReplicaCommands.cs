@@ -51,11 +51,16 @@ internal static class ReplicaCommands
 
     private static Command Check()
     {
+        var checksums = new Option<bool>("--checksums")
+        {
+            Description = "Also read the whole image and compare it with its checksums; the replica must not " +
+                "be in use. Blocks that are not what was written: exit code 7",
+        };
         var command = new Command("check",
             "Read every record of a replica's metadata and tell whether it can be used (exit code 0), " +
             "or what is wrong, where, and what mends it (exit code 7)")
         {
-            s_image,
+            s_image, checksums,
         };
         command.Run((parse, output) =>
         {
@@ -63,9 +68,11 @@ internal static class ReplicaCommands
             try
             {
                 OpenedReplica found = ReplicaStore.Inspect(image, SystemBoot.Of(image));
-                Answer(output, new ReplicaVerdict(
-                    image, "ok", null, null, ReplicaReport.FindingsOf(found)));
-                return Task.FromResult((int)ExitCode.Success);
+                ReplicaVerdict verdict = new(image, "ok", null, null, ReplicaReport.FindingsOf(found));
+                verdict = parse.GetValue(checksums) ? ReplicaChecksums.Compared(verdict, output) : verdict;
+                Answer(output, verdict);
+                return Task.FromResult((int)(
+                    verdict.Checksums is { Damaged: > 0 } ? ExitCode.BadImage : ExitCode.Success));
             }
             catch (ReplicaStoreException wrong) when (output.IsJson)
             {
@@ -87,6 +94,11 @@ internal static class ReplicaCommands
         var replacement = new Option<bool>("--replacement")
         {
             Description = "The image's bytes are worth nothing; they come from the other replicas",
+        };
+        var checksums = new Option<bool>("--checksums")
+        {
+            Description = "Keep a checksum of every 4 KiB and compare what is read; all replicas of a volume " +
+                "do, or none. With --overwrite and without it, as the replica that is there",
         };
         var overwrite = new Option<bool>("--overwrite")
         {
@@ -112,7 +124,7 @@ internal static class ReplicaCommands
             "Make a replica; without --import or --replacement a new one that reads as zeros. " +
             "With --overwrite the ids of the replica that is there are kept where none are given")
         {
-            s_image, import, replacement, overwrite, size, maxSize, cluster, volume, replica,
+            s_image, import, replacement, overwrite, checksums, size, maxSize, cluster, volume, replica,
         };
         command.Run((parse, output) =>
         {
@@ -134,7 +146,8 @@ internal static class ReplicaCommands
                 SizeBytes = parse.GetValue(size) is > 0 and long bytes ? bytes : SizeOf(image, old),
                 MaxSizeBytes = parse.GetValue(maxSize),
                 LogicalBlockBytes = old?.LogicalBlockBytes ?? 512,
-                Options = old?.Options ?? StoreOptions.None,
+                Options = parse.GetResult(checksums) is null ? old?.Options ?? StoreOptions.None
+                    : parse.GetValue(checksums) ? StoreOptions.Checksums : StoreOptions.None,
                 Overwrite = parse.GetValue(overwrite),
             });
             output.Say($"{image} is replica {made.Identity.Replica} of volume {made.Identity.Volume}, " +
@@ -221,6 +234,11 @@ internal static class ReplicaCommands
         foreach (FindingReport finding in verdict.Findings)
         {
             output.Say($"note: {finding.Text} (offset {finding.OffsetBytes})");
+        }
+
+        foreach (string line in ReplicaChecksums.Lines(verdict.Checksums))
+        {
+            output.Say(line);
         }
 
         output.Say($"{verdict.Image}: {verdict.Verdict}");

@@ -1,3 +1,4 @@
+using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
 
 namespace Ublk.Node.Cli;
@@ -18,8 +19,29 @@ internal sealed record FindingReport(string Text, long OffsetBytes);
 /// <param name="Message">What is wrong and what mends it; null when nothing is.</param>
 /// <param name="OffsetBytes">Where, in the metadata file; null where that makes no sense.</param>
 /// <param name="Findings">What should be known.</param>
+/// <param name="Checksums">How the image compares with its checksums; null where that was not asked.</param>
 internal sealed record ReplicaVerdict(
-    string Image, string Verdict, string? Message, long? OffsetBytes, IReadOnlyList<FindingReport> Findings);
+    string Image, string Verdict, string? Message, long? OffsetBytes, IReadOnlyList<FindingReport> Findings,
+    ChecksumVerdict? Checksums = null);
+
+/// <summary>How an image compares with its checksums, in blocks of 4 KiB.</summary>
+/// <param name="Sound">Blocks that are what was written.</param>
+/// <param name="Unknown">Blocks of which nothing is known yet.</param>
+/// <param name="InDoubt">Blocks that were being written at the last end, or are missing.</param>
+/// <param name="Damaged">Blocks that are not what was written, or cannot be read.</param>
+/// <param name="Ranges">Where these are: the first 100 ranges.</param>
+internal sealed record ChecksumVerdict(
+    long Sound, long Unknown, long InDoubt, long Damaged, IReadOnlyList<RangeReport> Ranges)
+{
+    public static ChecksumVerdict Of(ChecksumReport report) => new(
+        report.Sound, report.Unknown, report.InDoubt, report.Damaged,
+        [.. report.Ranges.Select(range => new RangeReport(range.OffsetBytes, range.LengthBytes))]);
+}
+
+/// <summary>Bytes of a volume.</summary>
+/// <param name="OffsetBytes">Start.</param>
+/// <param name="LengthBytes">Length.</param>
+internal sealed record RangeReport(long OffsetBytes, long LengthBytes);
 
 /// <summary>A replica as JSON: what inspect answers.</summary>
 internal sealed record ReplicaReport

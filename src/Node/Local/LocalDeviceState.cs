@@ -85,8 +85,11 @@ internal sealed record LocalDeviceState
 /// <param name="Image">Path of its image.</param>
 /// <param name="Stage">closed, behind, resyncing, or in sync.</param>
 /// <param name="MissingRegions">Regions of 1 MiB that it misses.</param>
+/// <param name="HasChecksums">Whether it keeps checksums.</param>
 /// <param name="Problem">Why it is not in sync; null when it is, or nothing is known.</param>
-internal sealed record ReplicaLine(string Image, string Stage, int MissingRegions, string? Problem);
+/// <param name="Damage">What its disk did to its bytes; null when nothing is known.</param>
+internal sealed record ReplicaLine(
+    string Image, string Stage, int MissingRegions, bool HasChecksums, string? Problem, string? Damage);
 
 /// <summary>What the last scrub of a mirror has found.</summary>
 internal sealed record ScrubLine

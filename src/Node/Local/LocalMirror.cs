@@ -143,10 +143,11 @@ internal sealed class LocalMirror
             line => $"{line.Image} is {line.Stage}" + (line.Problem is null ? "" : $" ({line.Problem})")));
     }
 
-    private static List<ReplicaLine> Lines(IReadOnlyList<LocalReplicaStatus> status) =>
+    private List<ReplicaLine> Lines(IReadOnlyList<LocalReplicaStatus> status) =>
     [
         .. status.Select(replica => new ReplicaLine(
-            replica.Image, Name(replica.Stage), replica.MissingRegions, replica.Problem)),
+            replica.Image, Name(replica.Stage), replica.MissingRegions, Target.HasChecksums, replica.Problem,
+            replica.Damage)),
     ];
 
     private static string Name(LocalReplicaStage stage) => stage switch

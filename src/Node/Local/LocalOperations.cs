@@ -239,7 +239,8 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
 
     private List<ReplicaLine> Replicas(int deviceId, LocalOptions options) =>
         run.ReadReplicas(deviceId) ??
-        [.. options.Images.Select(image => new ReplicaLine(image, "unknown", 0, null))];
+        [.. options.Images.Select(image => new ReplicaLine(
+            image, "unknown", 0, HasChecksums: false, Problem: null, Damage: null))];
 
     private Dictionary<string, long>? Counters(int deviceId)
     {

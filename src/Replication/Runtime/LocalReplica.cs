@@ -21,8 +21,12 @@ public enum LocalReplicaStage : byte
 /// <param name="Stage">How far it is.</param>
 /// <param name="MissingRegions">Regions of 1 MiB that it misses; 0 while it is closed.</param>
 /// <param name="Problem">Why it was closed or could not be opened; null when all is well.</param>
+/// <param name="Damage">
+/// What its disk did to its bytes, however far it is: until a scrub has found everything in order, or its files
+/// are opened anew; null when nothing is known.
+/// </param>
 public sealed record LocalReplicaStatus(
-    string Image, LocalReplicaStage Stage, int MissingRegions, string? Problem);
+    string Image, LocalReplicaStage Stage, int MissingRegions, string? Problem, string? Damage);
 
 /// <summary>The place of one replica in a volume of this process, its files open or not.</summary>
 /// <param name="image">Path of its image.</param>
@@ -45,6 +49,9 @@ internal sealed class LocalReplica(string image, LocalLink link)
 
     /// <summary>Why it was closed or could not be opened.</summary>
     public string? Problem { get; set; }
+
+    /// <summary>What its disk did to its bytes; null when nothing is known.</summary>
+    public string? Damage { get; set; }
 
     /// <summary>Whether it stays closed until somebody wants it open.</summary>
     public bool IsHeld { get; set; }

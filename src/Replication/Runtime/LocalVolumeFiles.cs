@@ -46,6 +46,9 @@ public sealed class LocalVolumeFiles : IDisposable
     /// <summary>One of those that are open; all agree on volume, size and blocks.</summary>
     public ReplicaFiles Any { get; private set; } = null!;
 
+    /// <summary>Whether the replicas keep checksums: all of them, or none.</summary>
+    public bool HasChecksums => Any.HasChecksums;
+
     /// <summary>The epoch to begin with: above every promise and every history.</summary>
     public Epoch FirstEpoch { get; internal set; }
 
@@ -114,6 +117,14 @@ public sealed class LocalVolumeFiles : IDisposable
             return $"{files.Path} has {files.Opened.State.SizeBytes} bytes in blocks of " +
                 $"{found.LogicalBlockBytes}, and {Any.Path} {Any.Opened.State.SizeBytes} in blocks of " +
                 $"{wanted.LogicalBlockBytes}";
+        }
+
+        if (files.HasChecksums != Any.HasChecksums)
+        {
+            (ReplicaFiles with, ReplicaFiles without) = files.HasChecksums ? (files, Any) : (Any, files);
+            return $"{with.Path} keeps checksums, and {without.Path} does not: all replicas of a volume do, " +
+                "or none. Format one of them as a replacement, with --checksums true or false: " +
+                "qublk replica format --replacement --overwrite";
         }
 
         if (_files[place] is { } before && before.Identity.Replica != found.Identity.Replica)

@@ -241,10 +241,11 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     // Rare, and the filesystem may take its time: done by another thread.
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
     {
+        long beforeBytes = Machine.State.SizeBytes;
         _elsewhere++;
         _ = Task.Run(() =>
         {
-            int result = ReplicaGrowth.Extend(_files.Image, sizeBytes);
+            int result = ReplicaGrowth.Extend(_files, beforeBytes, sizeBytes);
             _ = _loop.Post(() => OnImageExtended(result, sizeBytes));
         });
     }

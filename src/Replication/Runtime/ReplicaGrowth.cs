@@ -7,21 +7,29 @@ namespace Ublk.Replication.Runtime;
 /// <summary>Makes the files of a replica longer, for a volume that grows.</summary>
 internal static class ReplicaGrowth
 {
-    /// <summary>Makes an image at least so long, on stable media. Blocks.</summary>
-    /// <param name="image">The image; a block device is only looked at.</param>
+    /// <summary>
+    /// Makes image and checksums long enough, on stable media. Blocks. What the image had behind the volume's
+    /// end is not known to be zeros.
+    /// </summary>
+    /// <param name="files">The replica.</param>
+    /// <param name="beforeBytes">Size of the volume.</param>
     /// <param name="sizeBytes">Size of the volume then.</param>
     /// <returns>0, or −errno.</returns>
-    public static int Extend(BlockImage image, long sizeBytes)
+    public static int Extend(ReplicaFiles files, long beforeBytes, long sizeBytes)
     {
         try
         {
-            if (!image.IsBlockDevice && image.RefreshSize() < sizeBytes)
+            BlockImage image = files.Image;
+            bool isHole = !image.IsBlockDevice && image.RefreshSize() <= beforeBytes;
+            if (!image.IsBlockDevice && image.SizeBytes < sizeBytes)
             {
                 BlockImage.Resize(image.Path, sizeBytes);
             }
 
             using FileHandle file = FileHandle.Open(image.Path, FileAccess.ReadWrite);
-            return image.RefreshSize() < sizeBytes ? -Errno.ENOSPC : file.Sync();
+            int result = image.RefreshSize() < sizeBytes ? -Errno.ENOSPC : file.Sync();
+            return result < 0 || !files.HasChecksums ? result
+                : ChecksumFile.Extend(files.Path, beforeBytes, sizeBytes, isKnown: isHole);
         }
         catch (BlockImageException failure)
         {

@@ -7,7 +7,8 @@ namespace Ublk.Replication.Runtime;
 /// <summary>
 /// A volume whose replicas all lie in this process, as a frontend sees it. Reads go straight from the image
 /// of one replica into the request's buffer, also where that is registered only; while that replica lacks the
-/// range, another one answers, through memory. Writes come from blocks of the loop's payload pool and stay
+/// range, another one answers, through memory. With checksums every read goes through memory, because it is
+/// looked at before it is shown. Writes come from blocks of the loop's payload pool and stay
 /// there until every replica that follows has them. On the loop's thread, except where said.
 /// </summary>
 public sealed class ReplicatedTarget : IBlockTarget
@@ -15,12 +16,13 @@ public sealed class ReplicatedTarget : IBlockTarget
     private readonly VolumeDriver _driver;
     private readonly Loop _loop;
 
-    private ReplicatedTarget(VolumeDriver driver, Loop loop, BlockLimits limits, long sizeBytes)
+    private ReplicatedTarget(VolumeDriver driver, Loop loop, BlockLimits limits, LocalVolumeFiles files)
     {
         _driver = driver;
         _loop = loop;
         Limits = limits;
-        SizeBytes = sizeBytes;
+        SizeBytes = files.Any.Opened.State.SizeBytes;
+        HasChecksums = files.HasChecksums;
     }
 
     /// <summary>
@@ -37,6 +39,9 @@ public sealed class ReplicatedTarget : IBlockTarget
 
     /// <inheritdoc/>
     public long SizeBytes { get; }
+
+    /// <summary>Whether replicas keep checksums, and what is read is held against them.</summary>
+    public bool HasChecksums { get; }
 
     /// <summary>Ends when the volume is served; no request before.</summary>
     public Task Served => _driver.Served;
@@ -57,8 +62,7 @@ public sealed class ReplicatedTarget : IBlockTarget
         try
         {
             BlockLimits limits = LimitsOf(files);
-            long sizeBytes = files.Any.Opened.State.SizeBytes;
-            return new ReplicatedTarget(new VolumeDriver(files, loop, pool), loop, limits, sizeBytes);
+            return new ReplicatedTarget(new VolumeDriver(files, loop, pool), loop, limits, files);
         }
         catch
         {
@@ -122,8 +126,10 @@ public sealed class ReplicatedTarget : IBlockTarget
     private static BlockLimits LimitsOf(LocalVolumeFiles files)
     {
         const long MaxRangeBytes = 1L << 30;
+        const int CheckedBytes = 4096;
         int block = files.Any.Opened.Superblock.LogicalBlockBytes;
-        int physical = block, memoryAlign = 1;
+        // Less than a block of checksums costs a read of the rest.
+        int physical = files.HasChecksums ? Math.Max(block, CheckedBytes) : block, memoryAlign = 1;
         bool canPunch = true;
         foreach (ReplicaFiles? replica in files.Replicas)
         {
@@ -147,7 +153,7 @@ public sealed class ReplicatedTarget : IBlockTarget
             DiscardGranularityBytes = canPunch ? Math.Max(4096, block) : 0,
             MaxDiscardBytes = canPunch ? MaxRangeBytes : 0,
             MaxWriteZeroesBytes = MaxRangeBytes,
-            ReadsIntoRegistered = true,
+            ReadsIntoRegistered = !files.HasChecksums,
         };
     }
 }

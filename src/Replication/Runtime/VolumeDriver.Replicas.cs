@@ -27,7 +27,7 @@ internal sealed partial class VolumeDriver
             LocalReplicaStage stage = StageOf(place);
             status[place] = new LocalReplicaStatus(
                 replica.Image, stage, replica.IsOpen ? replica.Driver!.Machine.State.Missing.Count : 0,
-                stage == LocalReplicaStage.InSync ? null : replica.Problem);
+                stage == LocalReplicaStage.InSync ? null : replica.Problem, replica.Damage);
         }
 
         return status;
@@ -296,6 +296,7 @@ internal sealed partial class VolumeDriver
         try
         {
             replica.MustReopen = false;
+            replica.Damage = null;
             replica.Driver = new ReplicaDriver(files, new ReplicaOptions
             {
                 Volume = identity.Volume,

@@ -39,14 +39,14 @@ internal sealed partial class VolumeDriver
 
     void IPrimaryEffects.StillDiffers(int replica, int region)
     {
-        _replicas[replica].Problem =
+        _replicas[replica].Damage =
             $"what was copied to region {region} reads back as something else: its disk or memory is bad";
         OnChanged?.Invoke();
     }
 
     void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
     {
-        _replicas[replica].Problem =
+        _replicas[replica].Damage =
             $"the 4 KiB at {offsetBytes} are not what was written, and no other replica has them: they cannot " +
             "be read until they are written again";
         OnChanged?.Invoke();
@@ -56,6 +56,16 @@ internal sealed partial class VolumeDriver
 
     void IPrimaryEffects.ScrubEnded(ScrubReport report)
     {
+        if (report is { IsBrokenOff: false, BlocksNotRepaired: 0, RegionsNotCompared: 0 })
+        {
+            foreach (LocalReplica replica in _replicas)
+            {
+                replica.Damage = null;
+            }
+
+            OnChanged?.Invoke();
+        }
+
         _scrub?.SetResult(report);
         _scrub = null;
     }

@@ -279,7 +279,11 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
             Local = _local,
             SizeBytes = _found.Any.Opened.State.SizeBytes,
             BlockBytes = _found.Any.Opened.Superblock.LogicalBlockBytes,
-            Serving = WindowOf(_memory.Host.CapacityBytes) with { MaxRequests = options.MaxRequests },
+            Serving = WindowOf(_memory.Host.CapacityBytes) with
+            {
+                MaxRequests = options.MaxRequests,
+                ChecksLocalReads = _found.HasChecksums,
+            },
         };
         const long Forever = long.MaxValue / 4;
         _writer = new VolumePrimary(

@@ -83,8 +83,14 @@ public static class ReplicaFormat
         string path = MetadataPath(image);
         RefuseExisting(path, options.Overwrite);
         bool isImageMade = PrepareImage(image, options);
-        using FileStream file = Reserved(image, isImageMade, superblock.FileBytes);
+        using FileStream file = Reserved(image, isImageMade, superblock, options);
         Erase(file, superblock);
+        bool hasChecksums = options.Options.HasFlag(StoreOptions.Checksums);
+        if (hasChecksums)
+        {
+            ChecksumFile.Install(image);
+        }
+
         WriteLog(file, superblock, options);
         byte[] block = new byte[Superblock.Bytes];
         for (int copy = Superblock.Copies - 1; copy >= 0; copy--)
@@ -96,6 +102,11 @@ public static class ReplicaFormat
 
         // What an earlier replica of this image knew means nothing any more.
         File.Delete(LivePath(image));
+        if (!hasChecksums)
+        {
+            ChecksumFile.Remove(image);
+        }
+
         StoreFiles.SyncDirectoryOf(path);
         return superblock;
     }
@@ -181,8 +192,10 @@ public static class ReplicaFormat
     }
 
     // All of the space is taken before anything is overwritten: a replica that is there survives a full disk.
-    private static FileStream Reserved(string image, bool isImageMade, long lengthBytes)
+    private static FileStream Reserved(
+        string image, bool isImageMade, Superblock superblock, ReplicaFormatOptions options)
     {
+        long lengthBytes = superblock.FileBytes;
         string path = MetadataPath(image);
         long before = File.Exists(path) ? new FileInfo(path).Length : 0;
         FileStream? file = null;
@@ -190,6 +203,11 @@ public static class ReplicaFormat
         {
             file = Opened(path);
             Reserve(path, lengthBytes);
+            if (options.Options.HasFlag(StoreOptions.Checksums))
+            {
+                ChecksumFile.Prepare(image, superblock, isKnown: options.Content == ImageContent.New);
+            }
+
             file.SetLength(lengthBytes);
             return file;
         }
@@ -229,12 +247,7 @@ public static class ReplicaFormat
     private static void Reserve(string path, long lengthBytes)
     {
         using FileHandle file = FileHandle.Open(path, FileAccess.ReadWrite);
-        int result = file.Reserve(0, lengthBytes);
-        if (result < 0 && result != -Errno.EOPNOTSUPP)
-        {
-            throw new ReplicaStoreException(ReplicaStoreError.NoSpace,
-                $"no space for {path} ({lengthBytes} bytes): {Errno.Describe(result)}; nothing was changed");
-        }
+        StoreFiles.ThrowIfNoSpace(path, lengthBytes, file.Reserve(0, lengthBytes));
     }
 
     // From here on until the end there is no replica. Written out, so that later writes find their space.

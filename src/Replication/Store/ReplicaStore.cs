@@ -155,6 +155,11 @@ public static class ReplicaStore
         LiveProgress progress = live?.Page.Progress() ?? new LiveProgress(default, []);
         (LiveProgress claim, bool mustBeVoided) = ClaimOf(state, trust, progress);
         findings.AddRange(recovery.Findings);
+        if (superblock.Options.HasFlag(StoreOptions.Checksums))
+        {
+            ChecksumFile.Verify(image, incarnation, state.SizeBytes);
+        }
+
         return new OpenedReplica
         {
             Superblock = superblock,

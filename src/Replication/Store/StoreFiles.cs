@@ -87,6 +87,22 @@ internal static class StoreFiles
         return found;
     }
 
+    /// <summary>Refuses to go on where a file has not got its space.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="lengthBytes">Its length.</param>
+    /// <param name="result">What the system said: 0 or −errno.</param>
+    /// <exception cref="ReplicaStoreException">There is no space, or another failure.</exception>
+    public static void ThrowIfNoSpace(string path, long lengthBytes, int result)
+    {
+        if (result < 0 && result != -Errno.EOPNOTSUPP)
+        {
+            bool isFull = result is -Errno.ENOSPC or -Errno.EDQUOT;
+            throw new ReplicaStoreException(isFull ? ReplicaStoreError.NoSpace : ReplicaStoreError.Failed,
+                $"{(isFull ? "no space for" : "cannot write")} {path} ({lengthBytes} bytes): " +
+                $"{Errno.Describe(result)}; nothing was changed");
+        }
+    }
+
     /// <summary>What to do with a replica that cannot be mended.</summary>
     public static string Replace(string image) =>
         "it takes no part any more; make it a replacement, which is copied from the other replicas: " +

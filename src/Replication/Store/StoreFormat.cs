@@ -70,6 +70,9 @@ public static class StoreFormat
     /// <summary>Ending of the metadata file's name, after that of the image.</summary>
     public const string MetadataEnding = ".qmeta";
 
+    /// <summary>Ending of the name of the file of checksums, after that of the image.</summary>
+    public const string ChecksumEnding = ".qsums";
+
     /// <summary>Ending of the live page's name, after that of the image.</summary>
     public const string LiveEnding = ".qlive";
 

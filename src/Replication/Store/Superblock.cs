@@ -70,6 +70,7 @@ public sealed record Superblock
     private const int CrcAt = 12;
     private const int IncompatibleAt = 16;
     private const int CompatibleAt = 24;
+    private const ulong ChecksumFeature = 1;
     private const int ClusterAt = 32;
     private const int VolumeAt = 48;
     private const int ReplicaAt = 64;
@@ -100,8 +101,11 @@ public sealed record Superblock
     /// <summary>Choices made at format.</summary>
     public StoreOptions Options { get; init; }
 
-    /// <summary>Features without which the replica cannot be used; none yet.</summary>
-    public ulong IncompatibleFeatures { get; init; }
+    /// <summary>
+    /// Features without which the replica cannot be used. Bit 0: a checksum is kept for every block, so whoever
+    /// writes the image without changing it spoils the replica. Follows from the options.
+    /// </summary>
+    public ulong IncompatibleFeatures => Options.HasFlag(StoreOptions.Checksums) ? ChecksumFeature : 0;
 
     /// <summary>Features that a program may pass over; none yet.</summary>
     public ulong CompatibleFeatures { get; init; }
@@ -179,7 +183,6 @@ public sealed record Superblock
 
         var found = new Superblock
         {
-            IncompatibleFeatures = BinaryPrimitives.ReadUInt64LittleEndian(block[IncompatibleAt..]),
             CompatibleFeatures = BinaryPrimitives.ReadUInt64LittleEndian(block[CompatibleAt..]),
             Identity = IdentityOf(block),
             SizeBytes = BinaryPrimitives.ReadInt64LittleEndian(block[SizeAt..]),
@@ -188,14 +191,15 @@ public sealed record Superblock
                 BinaryPrimitives.ReadInt64LittleEndian(block[RingRecordsAt..]), 0, int.MaxValue),
             Options = (StoreOptions)BinaryPrimitives.ReadUInt32LittleEndian(block[OptionsAt..]),
         };
+        ulong features = BinaryPrimitives.ReadUInt64LittleEndian(block[IncompatibleAt..]);
         StoreOptions unknown = found.Options & ~StoreOptions.Checksums;
-        if (found.IncompatibleFeatures != 0 || unknown != StoreOptions.None ||
+        if ((features & ~ChecksumFeature) != 0 || unknown != StoreOptions.None ||
             !HasThisFormatsUnits(block))
         {
             return SuperblockVerdict.Newer;
         }
 
-        bool isPossible = found.IsPossible &&
+        bool isPossible = found.IsPossible && features == found.IncompatibleFeatures &&
             BinaryPrimitives.ReadUInt64LittleEndian(block[ReplicaAt..]) <= uint.MaxValue &&
             BinaryPrimitives.ReadInt64LittleEndian(block[VaultAt..]) == found.VaultOffsetBytes;
         if (!isPossible)

@@ -94,6 +94,10 @@ public sealed class FileHandle : SafeHandleZeroOrMinusOneIsInvalid
     public int Reserve(long offsetBytes, long lengthBytes) =>
         Libc.Result(Libc.Fallocate(Fd, 0, offsetBytes, lengthBytes));
 
+    /// <summary>Cuts or extends the file. Answers 0 or −errno.</summary>
+    /// <param name="lengthBytes">New length.</param>
+    public int Truncate(long lengthBytes) => Libc.Result(Libc.Truncate(Fd, lengthBytes));
+
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.Close((int)handle) == 0;
 }
