@@ -1,3 +1,4 @@
+using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
 
 namespace Ublk.Testing.Replicas;
@@ -58,6 +59,11 @@ public sealed class CrashJudge
             judge.CheckImage(image);
         }
 
+        if (found.Superblock.Options.HasFlag(StoreOptions.Checksums))
+        {
+            CheckChecksums(image, boot);
+        }
+
         return found;
     }
 
@@ -67,6 +73,14 @@ public sealed class CrashJudge
         {
             throw new CrashException(otherwise);
         }
+    }
+
+    // What is no intent and not missing is what its checksum says.
+    private static void CheckChecksums(string image, BootEntry boot)
+    {
+        ChecksumReport report = ChecksumScan.Run(image, boot, (_, _) => { });
+        Require(report.Damaged == 0,
+            $"blocks are not what their checksums say: {string.Join(", ", report.Ranges)}");
     }
 
     private void CheckState()

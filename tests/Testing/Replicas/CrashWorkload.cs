@@ -69,7 +69,8 @@ public sealed class CrashWorkload
     /// <summary>Formats a replica for it.</summary>
     /// <param name="image">Path of the image.</param>
     /// <param name="sizeBytes">Size of the volume.</param>
-    public static void Format(string image, long sizeBytes)
+    /// <param name="hasChecksums">Whether it keeps checksums.</param>
+    public static void Format(string image, long sizeBytes, bool hasChecksums = false)
     {
         var identity = new ReplicaIdentity(
             new ClusterId(1), new VolumeId(2), new ReplicaId(3), new Incarnation(4));
@@ -79,6 +80,7 @@ public sealed class CrashWorkload
             Content = ImageContent.New,
             SizeBytes = sizeBytes,
             LogicalBlockBytes = FileReplica.BlockBytes,
+            Options = hasChecksums ? StoreOptions.Checksums : StoreOptions.None,
         });
     }
 

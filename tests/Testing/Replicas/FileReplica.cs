@@ -26,6 +26,7 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
 
     private readonly MemoryMapping _record = MemoryMapping.Allocate(MetadataRecord.Bytes);
     private readonly MemoryMapping _buffers = MemoryMapping.Allocate(BufferBytes);
+    private readonly MemoryMapping _checksums;
     private readonly byte[] _head = new byte[MessageLimits.MaxListMessageBytes];
     private readonly ReplicaFiles _files;
     private readonly ReplicaLiveFile _live;
@@ -60,7 +61,10 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
         };
         _live = ReplicaLiveFile.Open(files.Path, Opened.State.Versions.Regions);
         IoBuffer record = _record.Slice(0, MetadataRecord.Bytes);
-        Machine = new ReplicaMachine(options, Opened, _live.Page, boot, record, default, this, Now);
+        int checksums = ReplicaMachine.MemoryForChecksums(options, pages: 0);
+        _checksums = MemoryMapping.Allocate(checksums);
+        Machine = new ReplicaMachine(
+            options, Opened, _live.Page, boot, record, _checksums.Slice(0, checksums), this, Now);
     }
 
     /// <summary>As it was found.</summary>
@@ -94,6 +98,7 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
         _files.Dispose();
         _record.Dispose();
         _buffers.Dispose();
+        _checksums.Dispose();
     }
 
     /// <summary>The writer says something without a payload.</summary>
@@ -150,26 +155,26 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
         _metadata = (offsetBytes, record);
 
     void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes) =>
-        _image.Add(new ImageStep(FileStep.Image, io, offsetBytes, bytes.LengthBytes, bytes));
+        Add(FileStep.Image, io, offsetBytes, bytes);
 
     void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
-        _image.Add(new ImageStep(FileStep.Image, io, offsetBytes, lengthBytes, null));
+        _image.Add(new ImageStep(FileStep.Image, io, offsetBytes, lengthBytes));
 
     void IReplicaEffects.ReadImage(ulong io, long offsetBytes, in IoBuffer buffer) =>
-        _image.Add(new ImageStep(null, io, offsetBytes, buffer.LengthBytes, buffer));
+        Add(FileStep.Image, io, offsetBytes, buffer, isRead: true);
 
-    void IReplicaEffects.SyncImage(ulong io) => _image.Add(new ImageStep(FileStep.Sync, io, 0, 0, null));
+    void IReplicaEffects.SyncImage(ulong io) => _image.Add(new ImageStep(FileStep.Sync, io));
 
     void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
-        throw new NotSupportedException();
+        Add(FileStep.Checksums, io, ChecksumFile.OffsetOf(page), buffer, isRead: true);
 
     void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
-        throw new NotSupportedException();
+        Add(FileStep.Checksums, io, ChecksumFile.OffsetOf(page), buffer);
 
-    void IReplicaEffects.SyncChecksums(ulong io) => throw new NotSupportedException();
+    void IReplicaEffects.SyncChecksums(ulong io) => _image.Add(new ImageStep(FileStep.ChecksumSync, io));
 
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes) =>
-        _image.Add(new ImageStep(FileStep.Grow, io, 0, sizeBytes, null));
+        _image.Add(new ImageStep(FileStep.Grow, io, 0, sizeBytes));
 
     bool IReplicaEffects.TryRent(int lengthBytes, out IoBuffer buffer)
     {
@@ -200,12 +205,19 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
 
     void IReplicaEffects.Close(int session, CloseReason reason, string text) => Closed = $"{reason}: {text}";
 
+    private void Add(FileStep kind, ulong io, long offsetBytes, in IoBuffer buffer, bool isRead = false) =>
+        _image.Add(new ImageStep(kind, io, offsetBytes, buffer.LengthBytes, buffer, isRead));
+
     private void Do(in ImageStep step)
     {
         int result = step.Kind switch
         {
-            null => _files.ReadImage(step.OffsetBytes, step.Buffer!.Value.Span),
+            FileStep.Image when step.IsRead => _files.ReadImage(step.OffsetBytes, step.Buffer!.Value.Span),
+            FileStep.Checksums when step.IsRead =>
+                _files.ReadChecksums(step.OffsetBytes, step.Buffer!.Value.Span),
+            FileStep.Checksums => _files.WriteChecksums(step.OffsetBytes, step.Buffer!.Value.Span),
             FileStep.Sync => _files.SyncImage(),
+            FileStep.ChecksumSync => _files.SyncChecksums(),
             FileStep.Grow => _files.Grow(_live, step.LengthBytes),
             _ => Change(step),
         };
@@ -221,7 +233,7 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
 
     private int Change(in ImageStep step)
     {
-        ulong slot = ReplicaContext.ValueOf(step.Io);
+        ulong slot = ReplicaContext.ValueOf(step.Io) % MaxOperations;
         bool isOperation = ReplicaContext.KindOf(step.Io) == ReplicaIo.Operation;
         ulong sequence = isOperation ? _writes[slot].Sequence.Value : 0;
         _report(sequence != 0
@@ -294,5 +306,6 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
     }
 
     private readonly record struct ImageStep(
-        FileStep? Kind, ulong Io, long OffsetBytes, long LengthBytes, IoBuffer? Buffer);
+        FileStep Kind, ulong Io, long OffsetBytes = 0, long LengthBytes = 0, IoBuffer? Buffer = null,
+        bool IsRead = false);
 }

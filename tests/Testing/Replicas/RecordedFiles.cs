@@ -20,6 +20,7 @@ public sealed class RecordedFiles : ReplicaFiles
 
     private readonly byte[] _imageBefore;
     private readonly byte[] _metadataBefore;
+    private readonly byte[] _checksumsBefore;
 
     /// <summary>Opens the files; what they hold now is taken as durable.</summary>
     /// <param name="image">Path of the image.</param>
@@ -27,6 +28,7 @@ public sealed class RecordedFiles : ReplicaFiles
     {
         _imageBefore = File.ReadAllBytes(image);
         _metadataBefore = File.ReadAllBytes(ReplicaFormat.MetadataPath(image));
+        _checksumsBefore = HasChecksums ? File.ReadAllBytes(ChecksumFile.PathOf(image)) : [];
     }
 
     /// <summary>Everything that was done.</summary>
@@ -64,6 +66,20 @@ public sealed class RecordedFiles : ReplicaFiles
     }
 
     /// <inheritdoc/>
+    public override int WriteChecksums(long offsetBytes, ReadOnlySpan<byte> page)
+    {
+        Add(FileStep.Checksums, offsetBytes, page.ToArray());
+        return base.WriteChecksums(offsetBytes, page);
+    }
+
+    /// <inheritdoc/>
+    public override int SyncChecksums()
+    {
+        Add(FileStep.ChecksumSync, 0, []);
+        return base.SyncChecksums();
+    }
+
+    /// <inheritdoc/>
     public override int Grow(ReplicaLiveFile live, long sizeBytes)
     {
         Add(FileStep.Grow, sizeBytes, []);
@@ -77,7 +93,7 @@ public sealed class RecordedFiles : ReplicaFiles
     /// <returns>Path of the image.</returns>
     public string LosePower(int at, string directory, Random random)
     {
-        byte[] image = ImageAfter(at, random), metadata = (byte[])_metadataBefore.Clone();
+        byte[] image = After(at, random, _imageBefore, FileStep.Image, FileStep.Sync), metadata = (byte[])_metadataBefore.Clone();
         for (int i = 0; i <= at; i++)
         {
             RecordedStep step = Steps[i];
@@ -90,6 +106,12 @@ public sealed class RecordedFiles : ReplicaFiles
         string path = System.IO.Path.Combine(directory, System.IO.Path.GetFileName(Path));
         File.WriteAllBytes(path, image);
         File.WriteAllBytes(ReplicaFormat.MetadataPath(path), metadata);
+        if (HasChecksums)
+        {
+            File.WriteAllBytes(ChecksumFile.PathOf(path), After(
+                at, random, _checksumsBefore, FileStep.Checksums, FileStep.ChecksumSync));
+        }
+
         LeaveLivePage(ReplicaFormat.LivePath(path), random);
         return path;
     }
@@ -118,29 +140,31 @@ public sealed class RecordedFiles : ReplicaFiles
         }
     }
 
-    private byte[] ImageAfter(int at, Random random)
+    private byte[] After(int at, Random random, byte[] before, FileStep write, FileStep sync)
     {
         // The sync under way may have done all of its work, or nothing.
-        static bool IsSync(RecordedStep step) => step.Step is FileStep.Sync or FileStep.Grow;
+        bool IsSync(RecordedStep step) => step.Step == sync || step.Step == FileStep.Grow;
         int synced = Steps.FindLastIndex(at, IsSync);
         synced = synced == at && random.Next(2) == 0
             ? Steps.FindLastIndex(Math.Max(0, at - 1), IsSync) : synced;
-        byte[] image = (byte[])_imageBefore.Clone();
+        byte[] file = (byte[])before.Clone();
         int permille = random.Next(4) * 333 + 1;
         for (int i = 0; i <= at; i++)
         {
             RecordedStep step = Steps[i];
-            if (step.Step == FileStep.Grow && i <= synced && step.OffsetBytes > image.Length)
+            if (step.Step == FileStep.Grow && i <= synced)
             {
-                Array.Resize(ref image, (int)step.OffsetBytes);
+                long length = write == FileStep.Image
+                    ? step.OffsetBytes : ChecksumFile.LengthOf(step.OffsetBytes);
+                Array.Resize(ref file, (int)Math.Max(file.Length, length));
             }
-            else if (step.Step == FileStep.Image)
+            else if (step.Step == write)
             {
-                Land(image, step, i < synced ? 1000 : permille, random);
+                Land(file, step, i < synced ? 1000 : permille, random);
             }
         }
 
-        return image;
+        return file;
     }
 
     // Of another boot it means nothing, whatever it is.

@@ -12,8 +12,12 @@ public enum FileStep
     Image,
     /// <summary>The image is synced.</summary>
     Sync,
-    /// <summary>The image and the live page are extended.</summary>
+    /// <summary>The image, its checksums and the live page are extended.</summary>
     Grow,
+    /// <summary>A page of checksums is written.</summary>
+    Checksums,
+    /// <summary>The checksums are synced.</summary>
+    ChecksumSync,
 }
 
 /// <summary>Where in a step something happens.</summary>
@@ -28,7 +32,7 @@ public enum StepPlace
 }
 
 /// <summary>
-/// Image and metadata file of a replica, written at once on the caller's thread. Every write is made in two
+/// Image, metadata and checksums of a replica, written at once on the caller's thread. Every write is made in two
 /// parts, and whoever wants to is told before, between and after them.
 /// </summary>
 public class ReplicaFiles : IDisposable
@@ -37,6 +41,7 @@ public class ReplicaFiles : IDisposable
 
     private readonly FileHandle _image;
     private readonly FileHandle _metadata;
+    private readonly FileHandle? _checksums;
     private int _stepCount;
 
     /// <summary>Opens the files of a formatted replica.</summary>
@@ -46,10 +51,15 @@ public class ReplicaFiles : IDisposable
         Path = image;
         _image = FileHandle.Open(image, FileAccess.ReadWrite);
         _metadata = FileHandle.Open(ReplicaFormat.MetadataPath(image), FileAccess.ReadWrite);
+        _ = FileHandle.TryOpen(
+            ChecksumFile.PathOf(image), FileAccess.ReadWrite, OpenOptions.None, out _checksums);
     }
 
     /// <summary>Path of the image.</summary>
     public string Path { get; }
+
+    /// <summary>Whether there is a file of checksums.</summary>
+    protected bool HasChecksums => _checksums is not null;
 
     /// <summary>Hears of every place of every step.</summary>
     public Action<FileStep, StepPlace> At { get; set; } = (_, _) => { };
@@ -82,18 +92,42 @@ public class ReplicaFiles : IDisposable
         return result;
     }
 
-    /// <summary>Extends the image and its live page; answers 0 or −errno.</summary>
+    /// <summary>Writes a page of checksums; answers bytes or −errno.</summary>
+    public virtual int WriteChecksums(long offsetBytes, ReadOnlySpan<byte> page) =>
+        Write(FileStep.Checksums, _checksums!, offsetBytes, page, isDurable: false);
+
+    /// <summary>Reads a page of checksums; answers bytes or −errno.</summary>
+    public int ReadChecksums(long offsetBytes, Span<byte> page) => _checksums!.ReadAt(page, offsetBytes);
+
+    /// <summary>Brings the checksums to stable media; answers 0 or −errno.</summary>
+    public virtual int SyncChecksums()
+    {
+        Step(FileStep.ChecksumSync, StepPlace.Before);
+        Step(FileStep.ChecksumSync, StepPlace.Middle);
+        int result = _checksums!.Sync();
+        Step(FileStep.ChecksumSync, StepPlace.After);
+        return result;
+    }
+
+    /// <summary>Extends the image, its checksums and its live page; answers 0 or −errno.</summary>
     /// <param name="live">The live page.</param>
     /// <param name="sizeBytes">New size of the volume.</param>
     public virtual int Grow(ReplicaLiveFile live, long sizeBytes)
     {
         Step(FileStep.Grow, StepPlace.Before);
+        long before = new FileInfo(Path).Length;
         try
         {
             using FileStream file = new(Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
             file.SetLength(sizeBytes);
             file.Flush(flushToDisk: true);
             Step(FileStep.Grow, StepPlace.Middle);
+            int result = HasChecksums ? ChecksumFile.Extend(Path, before, sizeBytes, isKnown: true) : 0;
+            if (result < 0)
+            {
+                return result;
+            }
+
             live.Grow(MetadataState.RegionsOf(sizeBytes));
         }
         catch (IOException)
@@ -117,6 +151,7 @@ public class ReplicaFiles : IDisposable
     {
         _image.Dispose();
         _metadata.Dispose();
+        _checksums?.Dispose();
     }
 
     private void Step(FileStep step, StepPlace place) => At(step, place);

@@ -47,6 +47,45 @@ public sealed class FullDiskTests : IDisposable
         Assert.Empty(Directory.GetFiles(_mount));
     }
 
+    // There is room for the metadata, and not for the checksums as well: 8 MiB of them for 8 GiB.
+    [Fact]
+    public void AFormatWithChecksumsLeavesNothingBehind()
+    {
+        Mount(4 * MetadataKiB);
+        ReplicaStoreException refused = Assert.Throws<ReplicaStoreException>(
+            () => CrashWorkload.Format(_image, 8L << 30, hasChecksums: true));
+        Assert.Equal(ReplicaStoreError.NoSpace, refused.Error);
+        Assert.Contains("nothing was changed", refused.Message, StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(_mount));
+    }
+
+    [Fact]
+    public void ChecksumsThatAreThereSurviveAFormatWithoutRoom()
+    {
+        Mount(2 * MetadataKiB);
+        CrashWorkload.Format(_image, Size, hasChecksums: true);
+        byte[] metadata = File.ReadAllBytes(ReplicaFormat.MetadataPath(_image));
+        byte[] checksums = File.ReadAllBytes(ChecksumFile.PathOf(_image));
+        ReplicaIdentity identity = ReplicaStore.TryReadSuperblock(_image)!.Identity;
+        FillUp();
+        ReplicaStoreException refused = Assert.Throws<ReplicaStoreException>(
+            () => ReplicaFormat.Create(_image, new ReplicaFormatOptions
+            {
+                Identity = identity,
+                Content = ImageContent.Replacement,
+                SizeBytes = Size,
+                MaxSizeBytes = Size,
+                Options = StoreOptions.Checksums,
+                Overwrite = true,
+            }));
+        Assert.Equal(ReplicaStoreError.NoSpace, refused.Error);
+        Assert.Equal(metadata, File.ReadAllBytes(ReplicaFormat.MetadataPath(_image)));
+        Assert.Equal(checksums, File.ReadAllBytes(ChecksumFile.PathOf(_image)));
+        Assert.NotNull(ReplicaStore.Load(_image, Size, CrashChild.Boot, null));
+        Assert.Equal(-Errno.ENOSPC, ChecksumFile.Extend(_image, Size, 8L << 30, isKnown: true));
+        Assert.Equal(checksums, File.ReadAllBytes(ChecksumFile.PathOf(_image)));
+    }
+
     [Fact]
     public void AFormatThatWantsMoreLeavesTheReplicaThatIsThere()
     {

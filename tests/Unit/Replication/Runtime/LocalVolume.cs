@@ -21,8 +21,10 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
     private readonly Dictionary<ulong, BlockStatus> _ended = [];
     private ulong _lastToken;
 
-    public LocalVolume(int replicas = 3, long sizeBytes = 16 << 20, long poolBytes = 16 << 20)
+    public LocalVolume(
+        int replicas = 3, long sizeBytes = 16 << 20, long poolBytes = 16 << 20, bool hasChecksums = false)
     {
+        HasChecksums = hasChecksums;
         SizeBytes = sizeBytes;
         Loop = new Loop(
             new LoopOptions { MaxOperations = 4096, BufferTableSlots = 16, FileTableSlots = 32 },
@@ -51,6 +53,9 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
 
     public int WriteQuorum { get; init; }
 
+    /// <summary>Whether replicas are formatted with checksums.</summary>
+    public bool HasChecksums { get; set; }
+
     public string LiveDirectory => Path.Combine(_directory.Root, "live");
 
     public LocalVolumeOptions Options => new()
@@ -71,6 +76,7 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
             Content = content,
             SizeBytes = SizeBytes,
             LogicalBlockBytes = BlockBytes,
+            Options = HasChecksums ? StoreOptions.Checksums : StoreOptions.None,
             Overwrite = true,
         });
 
@@ -181,6 +187,10 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
             Assert.Fail($"{Target.Stage}: {string.Join("; ", Target.Status())}\n{Target.Describe()}");
         }
     }
+
+    /// <summary>Waits until nothing is an intent: what is on the disks is known to all.</summary>
+    public void UntilCold() => Loop.Until(() =>
+        Target.Describe().Split("intents 0,").Length == Images.Length + 1);
 
     public void Close(int place)
     {

@@ -1,8 +1,6 @@
-using System.Runtime.InteropServices;
 using Ublk.Replication.Store;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
-using Ublk.Uring.Native;
 using Ublk.Wire.Blocks;
 using Xunit;
 
@@ -121,30 +119,10 @@ public sealed class ReplicaFaultTests
         volume.AssertIdentical();
     }
 
-    // The descriptor of the replica's file becomes one of another file. An empty file that was opened for
-    // reading refuses every write and has nothing to read.
     private static void Break(LocalVolume volume, int place, bool isMetadata, string with = "")
     {
-        string path = with == "" ? Path.Combine(volume.LiveDirectory, "nothing") : with;
-        if (with == "")
-        {
-            File.WriteAllBytes(path, []);
-        }
-
         string image = volume.Images[place];
-        int number = NumberOf(isMetadata ? ReplicaFormat.MetadataPath(image) : image);
-        FileAccess access = with == "" ? FileAccess.Read : FileAccess.ReadWrite;
-        using FileHandle other = FileHandle.Open(path, access);
-        Assert.Equal(number, Exchange(other.Fd, number));
+        OpenDescriptors.Break(
+            isMetadata ? ReplicaFormat.MetadataPath(image) : image, volume.LiveDirectory, with);
     }
-
-    private static int NumberOf(string path)
-    {
-        string link = Assert.Single(
-            Directory.EnumerateFiles("/proc/self/fd"), link => new FileInfo(link).LinkTarget == path);
-        return int.Parse(Path.GetFileName(link), System.Globalization.CultureInfo.InvariantCulture);
-    }
-
-    [DllImport("libc", EntryPoint = "dup2")]
-    private static extern int Exchange(int from, int to);
 }

@@ -13,10 +13,13 @@ public sealed class ReplicatedTargetAllocationTests
 {
     private const int Rounds = 400;
 
-    [Fact]
-    public void WritesReadsAndFlushesAllocateNothing()
+    // With checksums a read is looked at on its way, and its page of checksums is in memory.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void WritesReadsAndFlushesAllocateNothing(bool hasChecksums)
     {
-        using LocalVolume volume = new LocalVolume().Start();
+        using LocalVolume volume = new LocalVolume(hasChecksums: hasChecksums).Start();
         volume.UntilInSync();
         var host = new Host(volume);
         void Run()

@@ -157,7 +157,7 @@ public sealed class ReplicaStoreTests : IDisposable
         Format(ImageContent.New);
         Change(bytes =>
         {
-            bytes[16] = 1;
+            bytes[16] = 2;
             StoreBytes.SetCrc(bytes.AsSpan(0, Superblock.Bytes), 12);
         });
         Refuse(ReplicaStoreError.Newer, () => Load(), "later version");

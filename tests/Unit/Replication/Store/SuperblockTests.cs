@@ -24,8 +24,8 @@ public sealed class SuperblockTests
     {
         byte[] block = Encoded(1);
         Assert.Equal(
-            "55424C4B53555031" + "0100" + "0100" + "D56DD20A" + // magic, version, copy, checksum
-            "0000000000000000" + "0000000000000000" + // features
+            "55424C4B53555031" + "0100" + "0100" + "C66FDFF3" + // magic, version, copy, checksum
+            "0100000000000000" + "0000000000000000" + // features
             "C1000000000000000000000000000001" + "C2000000000000000000000000000002" +
             "030000C300000000" + "0000000000000000" + "C4000000000000000000000000000004" +
             "0000008002000000" + "00020000" + "00000100" + "00001000" + "00100000" + // size and units
@@ -99,10 +99,11 @@ public sealed class SuperblockTests
     [InlineData(104)] // block
     [InlineData(131)] // ring
     [InlineData(136)] // vault
-    public void WhatCannotBeIsDamage(int offset)
+    [InlineData(148, -1)] // checksums as a feature, and not as an option
+    public void WhatCannotBeIsDamage(int offset, int change = 1)
     {
         byte[] block = Encoded(0);
-        block[offset] += 1;
+        block[offset] += (byte)change;
         StoreBytes.SetCrc(block, 12);
         Assert.Equal(SuperblockVerdict.Damaged, Superblock.Decode(block, 0, out _));
     }
