@@ -5,7 +5,7 @@ namespace Ublk.Tests.Unit;
 
 /// <summary>
 /// The test program: the process that crash tests kill after "--crash-child", benchmarks after "--bench-core"
-/// (see eng/bench), otherwise tests.
+/// and "--bench-checksums" (see eng/bench), otherwise tests.
 /// </summary>
 internal static class Program
 {
@@ -13,6 +13,7 @@ internal static class Program
     public const string Child = "--crash-child";
 
     private const string Bench = "--bench-core";
+    private const string Checksums = "--bench-checksums";
 
     public static Task<int> Main(string[] args)
     {
@@ -24,6 +25,11 @@ internal static class Program
         if (args.Length > 1 && args[0] == Bench)
         {
             return Task.FromResult(CoreBench.Run(args[1]));
+        }
+
+        if (args.Length > 1 && args[0] == Checksums)
+        {
+            return Task.FromResult(ChecksumBench.Run(args[1]));
         }
 
         // What the generated entry point of a test program does.

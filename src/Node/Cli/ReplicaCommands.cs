@@ -53,8 +53,8 @@ internal static class ReplicaCommands
     {
         var checksums = new Option<bool>("--checksums")
         {
-            Description = "Also read the whole image and compare it with its checksums; the replica must not " +
-                "be in use. Blocks that are not what was written: exit code 7",
+            Description = "Also read the whole image and compare it with its checksums; the replica must " +
+                "not be in use. Blocks that are not what was written: exit code 7",
         };
         var command = new Command("check",
             "Read every record of a replica's metadata and tell whether it can be used (exit code 0), " +
@@ -87,23 +87,14 @@ internal static class ReplicaCommands
 
     private static Command Format()
     {
-        var import = new Option<bool>("--import")
-        {
-            Description = "The image's bytes are the volume's; the other replicas are made equal to it",
-        };
-        var replacement = new Option<bool>("--replacement")
-        {
-            Description = "The image's bytes are worth nothing; they come from the other replicas",
-        };
-        var checksums = new Option<bool>("--checksums")
-        {
-            Description = "Keep a checksum of every 4 KiB and compare what is read; all replicas of a volume " +
-                "do, or none. With --overwrite and without it, as the replica that is there",
-        };
-        var overwrite = new Option<bool>("--overwrite")
-        {
-            Description = "Overwrite the metadata of the replica that is there",
-        };
+        Option<bool> import = Flag("--import",
+            "The image's bytes are the volume's; the other replicas are made equal to it");
+        Option<bool> replacement = Flag("--replacement",
+            "The image's bytes are worth nothing; they come from the other replicas");
+        Option<bool> checksums = Flag("--checksums",
+            "Keep a checksum of every 4 KiB and compare what is read; all replicas of a volume do, or " +
+            "none. Where it is not given, --overwrite keeps the choice of the replica that is there");
+        Option<bool> overwrite = Flag("--overwrite", "Overwrite the metadata of the replica that is there");
         var size = new Option<long>("--size")
         {
             Description = "Size of the volume; without it, that of the image",
@@ -161,6 +152,9 @@ internal static class ReplicaCommands
         });
         return command;
     }
+
+    private static Option<bool> Flag(string name, string description) =>
+        new(name) { Description = description };
 
     private static Option<UInt128> Id(string name) => new(name)
     {

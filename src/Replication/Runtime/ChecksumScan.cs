@@ -75,8 +75,8 @@ public static class ChecksumScan
         {
             try
             {
-                foreach (string path in
-                    (ReadOnlySpan<string>)[image, ReplicaFormat.MetadataPath(image), ChecksumFile.PathOf(image)])
+                string[] paths = [image, ReplicaFormat.MetadataPath(image), ChecksumFile.PathOf(image)];
+                foreach (string path in paths)
                 {
                     // What is missing is told by who reads it.
                     if (File.Exists(path))
@@ -132,7 +132,8 @@ public static class ChecksumScan
             };
         }
 
-        private bool IsMissing(long offset) => state.Missing.Contains((int)(offset / StoreFormat.RegionBytes));
+        private bool IsMissing(long offset) =>
+            state.Missing.Contains((int)(offset / StoreFormat.RegionBytes));
 
         // A file that nobody can read any more is no answer about the image.
         private void ReadPage(long offset)

@@ -22,8 +22,8 @@ public enum LocalReplicaStage : byte
 /// <param name="MissingRegions">Regions of 1 MiB that it misses; 0 while it is closed.</param>
 /// <param name="Problem">Why it was closed or could not be opened; null when all is well.</param>
 /// <param name="Damage">
-/// What its disk did to its bytes, however far it is: until a scrub has found everything in order, or its files
-/// are opened anew; null when nothing is known.
+/// What its disk did to its bytes, however far it is: until a scrub has found everything in order, or its
+/// files are opened anew; null when nothing is known.
 /// </param>
 public sealed record LocalReplicaStatus(
     string Image, LocalReplicaStage Stage, int MissingRegions, string? Problem, string? Damage);

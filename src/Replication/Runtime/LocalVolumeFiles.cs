@@ -122,8 +122,8 @@ public sealed class LocalVolumeFiles : IDisposable
         if (files.HasChecksums != Any.HasChecksums)
         {
             (ReplicaFiles with, ReplicaFiles without) = files.HasChecksums ? (files, Any) : (Any, files);
-            return $"{with.Path} keeps checksums, and {without.Path} does not: all replicas of a volume do, " +
-                "or none. Format one of them as a replacement, with --checksums true or false: " +
+            return $"{with.Path} keeps checksums, and {without.Path} does not: all replicas of a volume " +
+                "do, or none. Format one of them as a replacement, with --checksums true or false: " +
                 "qublk replica format --replacement --overwrite";
         }
 

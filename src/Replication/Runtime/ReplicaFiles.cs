@@ -6,10 +6,10 @@ namespace Ublk.Replication.Runtime;
 
 /// <summary>
 /// The opened files of one replica that is to be used: image, metadata and checksums locked for this process
-/// alone before anything was read, the live page mapped. Opening reads and syncs, so it is done away from the loop.
-/// The live page lies in a directory of a memory filesystem, and what is next to the image only points there:
-/// a page mapped from the replica's own disk would take the process along when the disk goes away, because a
-/// store into it could no longer be made.
+/// alone before anything was read, the live page mapped. Opening reads and syncs, so it is done away from the
+/// loop. The live page lies in a directory of a memory filesystem, and what is next to the image only points
+/// there: a page mapped from the replica's own disk would take the process along when the disk goes away,
+/// because a store into it could no longer be made.
 /// </summary>
 public sealed class ReplicaFiles : IDisposable
 {

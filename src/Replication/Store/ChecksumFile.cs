@@ -71,8 +71,8 @@ public static class ChecksumFile
     }
 
     /// <summary>
-    /// Makes the file under another name, on stable media: the one that is there stays as it is. Where there is
-    /// no room nothing is left behind.
+    /// Makes the file under another name, on stable media: the one that is there stays as it is. Where there
+    /// is no room nothing is left behind.
     /// </summary>
     /// <param name="image">Path of the image; the caller has its metadata for itself.</param>
     /// <param name="superblock">The replica that is being made.</param>

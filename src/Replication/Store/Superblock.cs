@@ -102,8 +102,8 @@ public sealed record Superblock
     public StoreOptions Options { get; init; }
 
     /// <summary>
-    /// Features without which the replica cannot be used. Bit 0: a checksum is kept for every block, so whoever
-    /// writes the image without changing it spoils the replica. Follows from the options.
+    /// Features without which the replica cannot be used. Bit 0: a checksum is kept for every block, so
+    /// whoever writes the image without changing it spoils the replica. Follows from the options.
     /// </summary>
     public ulong IncompatibleFeatures => Options.HasFlag(StoreOptions.Checksums) ? ChecksumFeature : 0;
 

@@ -93,7 +93,8 @@ public sealed class RecordedFiles : ReplicaFiles
     /// <returns>Path of the image.</returns>
     public string LosePower(int at, string directory, Random random)
     {
-        byte[] image = After(at, random, _imageBefore, FileStep.Image, FileStep.Sync), metadata = (byte[])_metadataBefore.Clone();
+        byte[] image = After(at, random, _imageBefore, FileStep.Image, FileStep.Sync);
+        byte[] metadata = (byte[])_metadataBefore.Clone();
         for (int i = 0; i <= at; i++)
         {
             RecordedStep step = Steps[i];

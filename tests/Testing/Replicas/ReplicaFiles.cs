@@ -32,8 +32,8 @@ public enum StepPlace
 }
 
 /// <summary>
-/// Image, metadata and checksums of a replica, written at once on the caller's thread. Every write is made in two
-/// parts, and whoever wants to is told before, between and after them.
+/// Image, metadata and checksums of a replica, written at once on the caller's thread. Every write is made in
+/// two parts, and whoever wants to is told before, between and after them.
 /// </summary>
 public class ReplicaFiles : IDisposable
 {
