@@ -137,7 +137,8 @@ internal static class ReplicaCommands
                 SizeBytes = parse.GetValue(size) is > 0 and long bytes ? bytes : SizeOf(image, old),
                 MaxSizeBytes = parse.GetValue(maxSize),
                 LogicalBlockBytes = old?.LogicalBlockBytes ?? 512,
-                Options = parse.GetResult(checksums) is null ? old?.Options ?? StoreOptions.None
+                Options = parse.GetResult(checksums) is not { Implicit: false }
+                    ? old?.Options ?? StoreOptions.None
                     : parse.GetValue(checksums) ? StoreOptions.Checksums : StoreOptions.None,
                 Overwrite = parse.GetValue(overwrite),
             });

@@ -15,6 +15,14 @@ serve() { dev=$("$qublk" local mirror --background "$@" "${images[@]}" | awk '{p
 are_in_sync() { [[ $("$qublk" local show "$dev" | grep -c '^replica .*: in sync$') == 3 ]]; }
 is_scrubbed() { "$qublk" local show "$dev" | grep -q "^scrub .*$1"; }
 
+# Of what was written a moment ago nothing is known to the next process.
+are_cold() {
+    local image
+    for image in "${images[@]}"; do
+        "$qublk" replica inspect "$image" --json | grep -q '"intentBytes": 0,' || return 1
+    done
+}
+
 # rot PLACE OFFSET: three bytes of an image change behind its back.
 rot() {
     printf 'rot' | dd of="${images[$1]}" bs=1 seek="$2" conv=notrunc status=none
@@ -40,6 +48,8 @@ say 'one without them is refused'
 expect_code 7 "$qublk" local mirror "${images[@]}"
 says 'keeps checksums'
 "$qublk" replica format "${images[2]}" --replacement --overwrite --checksums >/dev/null
+"$qublk" replica format "${images[2]}" --replacement --overwrite >/dev/null
+[[ -e ${images[2]}.qsums ]] || fail 'the choice was not kept'
 
 say 'written and read back'
 serve --scrub-every 0
@@ -55,14 +65,17 @@ head -c 64M /dev/urandom >/mnt/fs/random
 cp -r /usr/include/linux /mnt/fs/linux
 sync
 tree_sums /mnt/fs >/tmp/want.sums
+umount /mnt/fs
 sha256sum <"$dev" >/tmp/device.sum
+within 60 are_cold
 
 # Wherever the local replica is hit, the host reads what it wrote.
-say 'the local replica rots under a filesystem in use'
+say 'the local replica rots while it is in use'
 for ((mib = 1; mib < 256; mib++)); do rot 0 $((mib * 1048576 + 5000)); done
 echo 3 >/proc/sys/vm/drop_caches
-tree_sums /mnt/fs | cmp - /tmp/want.sums || fail 'a file has changed'
 sha256sum <"$dev" | cmp - /tmp/device.sum || fail 'the device shows rotten bytes'
+mount -o ro "$dev" /mnt/fs
+tree_sums /mnt/fs | cmp - /tmp/want.sums || fail 'a file has changed'
 umount /mnt/fs
 check_fs ext4 "$dev"
 detach "$dev"
@@ -80,7 +93,7 @@ serve --scrub-every 0.001
 within 60 is_scrubbed ' 256 regions compared, 0 not, 0 blocks repaired, 0 not$'
 "$qublk" local show "$dev" | grep '^damage' && fail 'something is still damaged'
 [[ $(field "$dev" errors) == 0 ]] || fail "the device counted errors: $(field "$dev" errors)"
-sha256sum <"$dev" >/tmp/device.sum
+sha256sum <"$dev" | cmp - /tmp/device.sum || fail 'the device shows rotten bytes'
 detach "$dev"
 for place in 0 1 2; do
     expect_code 0 "$qublk" replica check --checksums "${images[$place]}"
