@@ -335,6 +335,7 @@ internal sealed class ChecksumAccess : ImageAccess
             else if (!BlockChecksum.Matches(kept, bytes) && !Mistakes.Make(Mistake.ChecksumsNotCompared))
             {
                 (operation.Bad ??= []).Add(block, kept);
+                _context.Effects.FoundCorrupt(block * Block);
             }
         }
         else if (operation.Result < 0)

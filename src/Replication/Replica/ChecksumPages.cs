@@ -54,7 +54,7 @@ internal sealed class ChecksumPages
     public ChecksumPages(IReplicaEffects effects, in IoBuffer memory, MetadataState state, int waiters)
     {
         int frames = memory.LengthBytes / PageBytes;
-        ArgumentOutOfRangeException.ThrowIfLessThan(frames, MinPages);
+        ArgumentOutOfRangeException.ThrowIfLessThan(frames, MinPages, nameof(memory));
         _effects = effects;
         _memory = memory;
         _state = state;

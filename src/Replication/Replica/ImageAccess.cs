@@ -1,5 +1,4 @@
 using Ublk.Uring;
-using Ublk.Uring.Native;
 
 namespace Ublk.Replication.Replica;
 

@@ -44,6 +44,16 @@ internal sealed partial class VolumeDriver
         OnChanged?.Invoke();
     }
 
+    void IReplicaHome.OnCorrupt(ReplicaDriver driver, long offsetBytes)
+    {
+        LocalReplica? replica = Array.Find(_replicas, one => one.Driver == driver);
+        if (replica is not null)
+        {
+            replica.Problem = $"the 4 KiB at {offsetBytes} are not what was written; a scrub mends them";
+            OnChanged?.Invoke();
+        }
+    }
+
     void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
     {
         _replicas[replica].Problem =

@@ -160,6 +160,8 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
 
     void IReplicaEffects.SyncImage(ulong io) => _image.Add(new ImageStep(FileStep.Sync, io, 0, 0, null));
 
+    void IReplicaEffects.FoundCorrupt(long offsetBytes) => throw new NotSupportedException();
+
     void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
         throw new NotSupportedException();
 
