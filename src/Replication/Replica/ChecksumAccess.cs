@@ -5,8 +5,8 @@ namespace Ublk.Replication.Replica;
 
 /// <summary>
 /// An image every block of which has a checksum. What touches the same block happens one after the other; a
-/// write changes checksums when the image has it; a read looks at whole blocks and ends with −EILSEQ where one
-/// is not what was written. A sync brings image and checksums to stable media, so that D speaks of both; of
+/// write changes checksums when the image has it; a read looks at whole blocks and ends with −EILSEQ where
+/// one is not what was written. A sync brings image and checksums to stable media, so that D speaks of both; of
 /// what is in between, intents are pending (<see cref="ChecksumPages"/>). No allocation per operation once as
 /// many have been under way as ever are.
 /// </summary>
@@ -155,8 +155,8 @@ internal sealed class ChecksumAccess : ImageAccess
     private void Start(int slot)
     {
         ref Operation operation = ref _operations[slot];
-        long first = operation.FirstBlock * Block, length = (operation.EndBlock - operation.FirstBlock) * Block;
-        if (_order.TryWait(slot, operation.Place, first, length))
+        long blocks = operation.EndBlock - operation.FirstBlock;
+        if (_order.TryWait(slot, operation.Place, operation.FirstBlock * Block, blocks * Block))
         {
             return;
         }

@@ -67,7 +67,8 @@ public interface IReplicaEffects
     void FoundCorrupt(long offsetBytes);
 
     /// <summary>
-    /// Extend the image, the file of checksums, and the live page, durably; ends with <see cref="ReplicaMachine.OnImageGrown"/>.
+    /// Extend the image, the file of checksums, and the live page, durably; ends with
+    /// <see cref="ReplicaMachine.OnImageGrown"/>.
     /// </summary>
     /// <param name="io">Names the operation.</param>
     /// <param name="sizeBytes">New size of the volume.</param>

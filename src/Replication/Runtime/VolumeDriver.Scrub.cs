@@ -57,8 +57,8 @@ internal sealed partial class VolumeDriver
     void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
     {
         _replicas[replica].Problem =
-            $"the 4 KiB at {offsetBytes} are not what was written, and no other replica has them: they cannot " +
-            "be read until they are written again";
+            $"the 4 KiB at {offsetBytes} are not what was written, and no other replica has them: they " +
+            "cannot be read until they are written again";
         OnChanged?.Invoke();
     }
 

@@ -1,13 +1,14 @@
 using Ublk.Replication.Primary;
+using Ublk.Replication.State;
 using Ublk.Tests.Simulation.Judge;
 using Ublk.Wire.Blocks;
 
 namespace Ublk.Tests.Simulation.Cluster;
 
 /// <content>
-/// One disk at a time changes by itself, in the middle of everything, under replicas that keep checksums: what
-/// has changed is never shown and never copied. At the end a scrub repairs it; what no replica had any more
-/// the host writes again.
+/// One disk at a time changes by itself, in the middle of everything, under replicas that keep checksums:
+/// what has changed is never shown and never copied. At the end a scrub repairs it; what no replica had any
+/// more the host writes again.
 /// </content>
 internal sealed partial class ClusterHistory
 {
@@ -15,8 +16,9 @@ internal sealed partial class ClusterHistory
 
     private void Rot()
     {
+        ReplicaMask decide = Newest.Configuration.Members;
         ReplicaHost[] members =
-            [.. _hosts.Where(host => Newest.Configuration.Members.Has(host.Place) && host.Machine is not null)];
+            [.. _hosts.Where(host => decide.Has(host.Place) && host.Machine is not null)];
         if (_victim is not { Image.HasDecayed: true })
         {
             _victim = members.Length > 0 ? members[_random.Below(members.Length)] : null;

@@ -123,7 +123,8 @@ internal sealed class HostClient : IBlockCompletion
 
         if (MustRead && status == BlockStatus.IoError)
         {
-            throw new HistoryException($"{call.Operation} of {call.Block}+{call.Count} fails, and all is well");
+            throw new HistoryException(
+                $"{call.Operation} of {call.Block}+{call.Count} fails, and all is well");
         }
 
         OkCount += status == BlockStatus.Ok ? 1 : 0;

@@ -378,8 +378,8 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
     {
         MetadataState state = Machine?.State ?? _state;
         int region = (int)(offsetBytes / StoreFormat.RegionBytes);
-        return region >= state.Missing.Regions || state.Intents.Contains((int)(offsetBytes / StoreFormat.GrainBytes)) ||
-            state.Missing.Contains(region);
+        return region >= state.Missing.Regions || state.Missing.Contains(region) ||
+            state.Intents.Contains((int)(offsetBytes / StoreFormat.GrainBytes));
     }
 
     private static long ChecksumBytes(long volumeBytes) => ChecksumFile.OffsetOf(

@@ -181,7 +181,8 @@ internal sealed class SimulatedImage : INodeWatcher
     /// <summary>
     /// Where something is not what was written, in sectors; a loss of power may have brought it back.
     /// </summary>
-    public IEnumerable<long> Decayed => _decayed.Where(one => IsOther(one.Key, one.Value)).Select(one => one.Key);
+    public IEnumerable<long> Decayed =>
+        _decayed.Where(one => IsOther(one.Key, one.Value)).Select(one => one.Key);
 
     /// <summary>What has decayed in some places is as it was written again.</summary>
     /// <param name="isThere">Which places.</param>
