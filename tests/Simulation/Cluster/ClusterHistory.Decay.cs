@@ -47,6 +47,7 @@ internal sealed partial class ClusterHistory
         }
 
         HashSet<long> decayed = Differing(victim, sound);
+        HashSet<long> suspect = [.. victim.Image.Suspect];
         writer.Differences.Clear();
         writer.Scrub();
         bool isBusy = _random.Chance(500);
@@ -58,7 +59,7 @@ internal sealed partial class ClusterHistory
         RunUntil(() => writer.Scrubbed is not null, EndLimitNs, mustCome: true);
         if (writer.Scrubbed!.Absent.IsEmpty)
         {
-            Compare(writer, victim.Place, decayed, isBusy);
+            Compare(writer, victim.Place, decayed, suspect, isBusy);
             return;
         }
 
@@ -85,7 +86,8 @@ internal sealed partial class ClusterHistory
         RunUntil(() => IsQuiet, EndLimitNs, mustCome: true);
     }
 
-    private static void Compare(PrimaryHost writer, int victim, HashSet<long> decayed, bool isBusy)
+    private static void Compare(
+        PrimaryHost writer, int victim, HashSet<long> decayed, HashSet<long> suspect, bool isBusy)
     {
         var found = new HashSet<long>();
         foreach (ScrubDifference difference in writer.Differences)
@@ -94,7 +96,8 @@ internal sealed partial class ClusterHistory
                 difference.Replicas == ReplicaMask.Of(victim);
             for (long at = 0; at < difference.LengthBytes; at += DigestBytes)
             {
-                isRight &= decayed.Contains(difference.OffsetBytes + at);
+                long block = difference.OffsetBytes + at;
+                isRight &= decayed.Contains(block) || suspect.Contains(block);
                 _ = found.Add(difference.OffsetBytes + at);
             }
 
@@ -104,7 +107,7 @@ internal sealed partial class ClusterHistory
             }
         }
 
-        if (!isBusy && found.Count < decayed.Count || writer.Scrubbed!.BlocksRepaired != found.Count ||
+        if (!isBusy && !decayed.IsSubsetOf(found) || writer.Scrubbed!.BlocksRepaired != found.Count ||
             writer.Scrubbed.BlocksNotRepaired > 0)
         {
             throw new HistoryException(

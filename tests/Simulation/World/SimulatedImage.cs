@@ -164,6 +164,9 @@ internal sealed class SimulatedImage : INodeWatcher
     public bool IsSuspect(long offsetBytes) =>
         _suspect.Contains(offsetBytes) || IsDecayed(offsetBytes, PagePool.PageBytes);
 
+    /// <summary>Blocks of 4 KiB just the decayed part of which was written since.</summary>
+    public IEnumerable<long> Suspect => _suspect;
+
     /// <summary>Whether anything in a range is not what was written.</summary>
     public bool IsDecayed(long offsetBytes, long lengthBytes)
     {
@@ -436,11 +439,13 @@ internal sealed class SimulatedImage : INodeWatcher
 
     private void Put(long offsetBytes, long lengthBytes, ReadOnlySpan<byte> bytes)
     {
+        // What is on stable media is mended too: a loss of power would bring it back where nobody could notice.
         foreach (long sector in _decayed.Count > 0 ? _decayed.Keys.ToArray() : [])
         {
             if (sector >= offsetBytes && sector < offsetBytes + lengthBytes)
             {
-                _ = _decayed.Remove(sector);
+                _ = _decayed.Remove(sector, out byte[]? right);
+                _pages.Patch(sector, right);
                 _ = _suspect.Add(sector - sector % PagePool.PageBytes);
             }
         }
