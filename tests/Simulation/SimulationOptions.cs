@@ -41,6 +41,11 @@ internal enum FaultKind
     /// and somebody wants the volume with what is left.
     /// </summary>
     Corner,
+    /// <summary>
+    /// Bits of one replica's disk turn, or one of its next writes is dropped or goes elsewhere; only where
+    /// replicas keep checksums. Drawn apart from the others.
+    /// </summary>
+    Rot,
 }
 
 /// <summary>
@@ -100,6 +105,12 @@ internal sealed record SimulationOptions
 
     /// <summary>What may go wrong with a disk.</summary>
     public ImageFaults Image { get; init; } = ImageFaults.None;
+
+    /// <summary>Whether replicas keep checksums.</summary>
+    public bool HasChecksums { get; init; }
+
+    /// <summary>Pages of checksums that a replica has in memory.</summary>
+    public int ChecksumPages { get; init; } = 4;
 
     /// <summary>How often a write of metadata fails, in a thousand.</summary>
     public int MetadataErrorPermille { get; init; }
@@ -175,10 +186,16 @@ internal sealed record SimulationOptions
         bool isMajority = random.Chance(600);
         int quorum = isMajority ? replicas / 2 + 1 : random.Between(1, replicas);
         int[] weights = new int[s_kinds];
-        for (int kind = 0; kind < s_kinds; kind++)
+        for (int kind = 0; kind < (int)FaultKind.Rot; kind++)
         {
             weights[kind] = random.Chance(400) ? 1 << random.Below(5) : 0;
         }
+
+        // What else is drawn of a seed is the same with and without.
+        var checksums = new SimulationRandom(~seed);
+        bool hasChecksums = checksums.Chance(400);
+        weights[(int)FaultKind.Rot] =
+            hasChecksums && replicas > 1 && checksums.Chance(700) ? 1 << checksums.Below(5) : 0;
 
         long pause = (20 * LatencyModel.Millisecond) << random.Below(8);
         WorkloadOptions workload = Stretched(WorkloadOptions.Draw(random), pause, random);
@@ -193,6 +210,8 @@ internal sealed record SimulationOptions
             AcknowledgesDurable = random.Chance(100),
             WindowOperations = 16 << random.Below(5),
             WindowBytes = 256L << 10 << random.Below(6),
+            HasChecksums = hasChecksums,
+            ChecksumPages = checksums.Between(4, 8),
             RingRecords = 256,
             LeaseMs = random.Chance(500) ? 2000 : random.Between(100, 4000),
             MaxDriftPerMillion = random.Chance(300) ? random.Between(1000, 7000) : random.Below(500),

@@ -82,7 +82,8 @@ internal sealed partial class RegionCopy
     {
         _corrupt.Clear();
         _rescued = 0;
-        int blocks = (LengthBytes + Block - 1) / Block;
+        bool isShown = _rounds > 1 && Mistakes.Make(Mistake.LostBlockShown);
+        int blocks = isShown ? 0 : (LengthBytes + Block - 1) / Block;
         for (int block = 0; block < blocks; block++)
         {
             if (IsCorrupt(block, out uint checksum) && !Settled(block, checksum).HasAll(Everybody(block)))
@@ -112,7 +113,7 @@ internal sealed partial class RegionCopy
         return settled;
     }
 
-    private bool IsUnread(int place) => !_digests.TryGetValue(place, out byte[]? digests) || digests.Length == 0;
+    private bool IsUnread(int place) => _digests.GetValueOrDefault(place) is not { Length: > 0 };
 
     private void Rescue()
     {
@@ -160,7 +161,8 @@ internal sealed partial class RegionCopy
     {
         CorruptBlock lost = _corrupt[_rescued];
         ReadOnlySpan<byte> bytes = chunk.PayloadBytes > 0 ? payload.Span : new byte[chunk.LengthBytes];
-        bool isRight = BlockChecksum.Of(bytes) == lost.Checksum || Mistakes.Make(Mistake.CorruptReplacedByAny);
+        bool isRight = BlockChecksum.Of(bytes) == lost.Checksum ||
+            Mistakes.Make(Mistake.CorruptReplacedByAny);
         if (!isRight)
         {
             _pushes += _owner.Push(this, chunk, payload, default);

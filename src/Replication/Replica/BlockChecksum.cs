@@ -4,11 +4,11 @@ using Ublk.Wire;
 namespace Ublk.Replication.Replica;
 
 /// <summary>
-/// The checksum of a block of 4 KiB as a replica keeps it: CRC-32C of its bytes, exclusive-or that of 4 KiB of
-/// zeros. So a block of zeros has 0, a shorter block is as if zeros followed, and the checksum is linear: that
-/// of a change, old bytes exclusive-or new ones and zeros around them, turns the old checksum into the new one.
-/// A part of a block is written without looking at the rest of it, and a block that was damaged before stays
-/// recognizably damaged.
+/// The checksum of a block of 4 KiB as a replica keeps it: CRC-32C of its bytes, exclusive-or that of 4 KiB
+/// of zeros. So a block of zeros has 0, a shorter block is as if zeros followed, and the checksum is linear:
+/// that of a change, old bytes exclusive-or new ones and zeros around them, turns the old checksum into the
+/// new one. A part of a block is written without looking at the rest of it, and a block that was damaged
+/// before stays recognizably damaged.
 /// </summary>
 internal static class BlockChecksum
 {

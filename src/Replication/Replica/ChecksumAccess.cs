@@ -1,3 +1,4 @@
+using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
 
@@ -5,8 +6,8 @@ namespace Ublk.Replication.Replica;
 
 /// <summary>
 /// An image every block of which has a checksum. What touches the same block happens one after the other; a
-/// write changes checksums when the image has it; a read looks at whole blocks and ends with −EILSEQ where one
-/// is not what was written. A sync brings image and checksums to stable media, so that D speaks of both; of
+/// write changes checksums when the image has it; a read looks at whole blocks and ends with −EILSEQ where
+/// one is not what was written. A sync brings image and checksums to stable media, so that D speaks of both; of
 /// what is in between, intents are pending (<see cref="ChecksumPages"/>). No allocation per operation once as
 /// many have been under way as ever are.
 /// </summary>
@@ -17,7 +18,8 @@ internal sealed class ChecksumAccess : ImageAccess
     private const int SlotShift = 40;
     private const ulong NameMask = ~(0xfffful << SlotShift);
 
-    private readonly ReplicaContext _context;
+    private readonly IReplicaEffects _effects;
+    private readonly MetadataState _state;
     private readonly ChecksumPages _pages;
     private readonly IoBuffer _scratch;
     private readonly RangeOrder _order;
@@ -31,18 +33,22 @@ internal sealed class ChecksumAccess : ImageAccess
     private int _syncResult;
 
     /// <summary>Nothing under way.</summary>
-    /// <param name="context">The replica.</param>
+    /// <param name="effects">The surroundings.</param>
+    /// <param name="state">What is durable; as of the opening.</param>
+    /// <param name="blockBytes">The volume's logical block.</param>
     /// <param name="memory">
     /// Memory for pages of checksums; before them as much as <see cref="ScratchBytes"/> says.
     /// </param>
     /// <param name="operations">Operations with the image at once; others wait.</param>
-    public ChecksumAccess(ReplicaContext context, in IoBuffer memory, int operations)
+    public ChecksumAccess(
+        IReplicaEffects effects, MetadataState state, int blockBytes, in IoBuffer memory, int operations)
     {
-        _context = context;
-        int scratch = ScratchBytes(context.Options.BlockBytes, operations);
+        _effects = effects;
+        _state = state;
+        int scratch = ScratchBytes(blockBytes, operations);
         _scratch = memory.Slice(0, scratch);
         IoBuffer pages = memory.Slice(scratch, memory.LengthBytes - scratch);
-        _pages = new ChecksumPages(context.Effects, pages, context.State, operations)
+        _pages = new ChecksumPages(effects, pages, state, operations)
         {
             OnLoaded = OnPage,
             OnFlushed = OnPagesFlushed,
@@ -99,7 +105,7 @@ internal sealed class ChecksumAccess : ImageAccess
         _syncIo = io;
         _syncParts = Parts;
         _syncResult = 0;
-        _context.Effects.SyncImage(io);
+        _effects.SyncImage(io);
         _pages.Flush();
     }
 
@@ -155,14 +161,14 @@ internal sealed class ChecksumAccess : ImageAccess
     private void Start(int slot)
     {
         ref Operation operation = ref _operations[slot];
-        long first = operation.FirstBlock * Block, length = (operation.EndBlock - operation.FirstBlock) * Block;
-        if (_order.TryWait(slot, operation.Place, first, length))
+        long blocks = operation.EndBlock - operation.FirstBlock;
+        if (_order.TryWait(slot, operation.Place, operation.FirstBlock * Block, blocks * Block))
         {
             return;
         }
 
         operation.At = operation.FirstBlock;
-        operation.SizeBytes = _context.State.SizeBytes;
+        operation.SizeBytes = _state.SizeBytes;
         operation.Parts = 1; // Held until all parts are out.
         if (operation.Verb == Verb.Read)
         {
@@ -203,7 +209,7 @@ internal sealed class ChecksumAccess : ImageAccess
             operation.Parts++;
             operation.FirstEdgeBytes = edge == 0 ? length : operation.FirstEdgeBytes;
             operation.LastEdgeBytes = edge == 0 ? operation.LastEdgeBytes : length;
-            _context.Effects.ReadImage(
+            _effects.ReadImage(
                 NameOf(slot, ReplicaContext.Name(ReplicaIo.Edge, (ulong)edge)), start,
                 ScratchOf(slot, edge).Slice((int)(start - block), length));
         }
@@ -217,7 +223,7 @@ internal sealed class ChecksumAccess : ImageAccess
         {
             operation.Parts++;
             operation.MainBytes = length;
-            _context.Effects.ReadImage(
+            _effects.ReadImage(
                 NameOf(slot, operation.Io), offset,
                 operation.Bytes.Slice((int)(offset - operation.Offset), length));
         }
@@ -231,11 +237,11 @@ internal sealed class ChecksumAccess : ImageAccess
         ulong io = NameOf(slot, operation.Io);
         if (operation.Verb == Verb.Write)
         {
-            _context.Effects.WriteImage(io, operation.Offset, operation.Bytes);
+            _effects.WriteImage(io, operation.Offset, operation.Bytes);
         }
         else
         {
-            _context.Effects.ZeroImage(io, operation.Offset, operation.Length, operation.KeepsSpace);
+            _effects.ZeroImage(io, operation.Offset, operation.Length, operation.KeepsSpace);
         }
     }
 
@@ -335,6 +341,7 @@ internal sealed class ChecksumAccess : ImageAccess
             else if (!BlockChecksum.Matches(kept, bytes) && !Mistakes.Make(Mistake.ChecksumsNotCompared))
             {
                 (operation.Bad ??= []).Add(block, kept);
+                _effects.FoundCorrupt(block * Block);
             }
         }
         else if (operation.Result < 0)
@@ -412,7 +419,7 @@ internal sealed class ChecksumAccess : ImageAccess
         }
         else
         {
-            _context.Effects.SyncChecksums(ReplicaContext.Name(ReplicaIo.ChecksumSync));
+            _effects.SyncChecksums(ReplicaContext.Name(ReplicaIo.ChecksumSync));
         }
     }
 

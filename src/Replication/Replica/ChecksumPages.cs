@@ -6,9 +6,9 @@ using Ublk.Uring.Native;
 namespace Ublk.Replication.Replica;
 
 /// <summary>
-/// Pages of the file of checksums in memory, a few of them: read when they are needed, written when their place
-/// is, and all that have changed with a sync. A page has the checksums of 4 MiB of the volume. What is in
-/// memory only dies with the process; all of it belongs to blocks whose intents are pending, or that are
+/// Pages of the file of checksums in memory, a few of them: read when they are needed, written when their
+/// place is, and all that have changed with a sync. A page has the checksums of 4 MiB of the volume. What is
+/// in memory only dies with the process; all of it belongs to blocks whose intents are pending, or that are
 /// missing, and of those nothing is taken for known by the next process: their checksums are set to unknown
 /// when their page is first read, and this is on stable media before the intents are cleared. No allocation
 /// after construction.
@@ -64,8 +64,8 @@ internal sealed class ChecksumPages
         _syncWaiter = waiters;
         _nextWaiter = new int[waiters + 1];
         NoteHot(state.Intents);
-        _read = state.Missing.Count > 0 ? new ulong[PageOf(state.SizeBytes / BlockChecksum.BlockBytes) / 64 + 1]
-            : null;
+        int pages = PageOf(state.SizeBytes / BlockChecksum.BlockBytes) + 1;
+        _read = state.Missing.Count > 0 ? new ulong[(pages + 63) / 64] : null;
     }
 
     /// <summary>
@@ -186,7 +186,7 @@ internal sealed class ChecksumPages
         EndSync();
     }
 
-    /// <summary>Writes every page that has changed, and what the last process may have left unknown.</summary>
+    /// <summary>Writes every page that has changed, also by what is not known any more.</summary>
     public void Flush()
     {
         _isSyncing = true;

@@ -62,8 +62,13 @@ public interface IReplicaEffects
     /// <param name="io">Names the operation.</param>
     void SyncChecksums(ulong io);
 
+    /// <summary>A block is not what was written: its checksum does not match.</summary>
+    /// <param name="offsetBytes">Start of the 4 KiB in the volume.</param>
+    void FoundCorrupt(long offsetBytes);
+
     /// <summary>
-    /// Extend the image, the file of checksums, and the live page, durably; ends with <see cref="ReplicaMachine.OnImageGrown"/>.
+    /// Extend the image, the file of checksums, and the live page, durably; ends with
+    /// <see cref="ReplicaMachine.OnImageGrown"/>.
     /// </summary>
     /// <param name="io">Names the operation.</param>
     /// <param name="sizeBytes">New size of the volume.</param>

@@ -28,7 +28,8 @@ internal abstract class ImageAccess
     public abstract void Zero(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace);
 
     /// <summary>
-    /// Reads. Ends with −EILSEQ where the bytes are not what was written; they are in the buffer all the same.
+    /// Reads. Ends with −EILSEQ where the bytes are not what was written; they are in the buffer all the
+    /// same.
     /// </summary>
     /// <param name="io">Names the operation.</param>
     /// <param name="offsetBytes">Start.</param>
@@ -36,8 +37,8 @@ internal abstract class ImageAccess
     public abstract void Read(ulong io, long offsetBytes, in IoBuffer buffer);
 
     /// <summary>
-    /// Of what a block should hold nothing but its checksum is left: unless its bytes happen to be right, it is
-    /// unreadable until all of it is written. May end within the call.
+    /// Of what a block should hold nothing but its checksum is left: unless its bytes happen to be right, it
+    /// is unreadable until all of it is written. May end within the call.
     /// </summary>
     /// <param name="io">Names the operation.</param>
     /// <param name="offsetBytes">Start of the block.</param>

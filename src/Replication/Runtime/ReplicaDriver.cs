@@ -21,6 +21,11 @@ internal interface IReplicaHome
     /// <param name="result">Bytes, or −errno.</param>
     void OnHostReadEnded(ReplicaDriver driver, in ImageOperation read, int result);
 
+    /// <summary>A block is not what was written there.</summary>
+    /// <param name="driver">Where.</param>
+    /// <param name="offsetBytes">Start of the 4 KiB.</param>
+    void OnCorrupt(ReplicaDriver driver, long offsetBytes);
+
     /// <summary>A replica that was stopped has nothing with the kernel any more.</summary>
     /// <param name="driver">Which.</param>
     void OnReplicaQuiet(ReplicaDriver driver);
@@ -237,6 +242,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     void IReplicaEffects.SyncChecksums(ulong io) =>
         _checksums!.Start(new ImageOperation(ImageAction.Sync, io, 0, 0, default));
+
+    void IReplicaEffects.FoundCorrupt(long offsetBytes) => _home.OnCorrupt(this, offsetBytes);
 
     // Rare, and the filesystem may take its time: done by another thread.
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)

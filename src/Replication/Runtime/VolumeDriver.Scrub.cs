@@ -44,6 +44,17 @@ internal sealed partial class VolumeDriver
         OnChanged?.Invoke();
     }
 
+    // Every read of it finds it again: what is told stays, and so does what is worse.
+    void IReplicaHome.OnCorrupt(ReplicaDriver driver, long offsetBytes)
+    {
+        LocalReplica? replica = Array.Find(_replicas, one => one.Driver == driver);
+        if (replica is { Damage: null })
+        {
+            replica.Damage = $"the 4 KiB at {offsetBytes} are not what was written; a scrub mends them";
+            OnChanged?.Invoke();
+        }
+    }
+
     void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
     {
         _replicas[replica].Damage =

@@ -125,8 +125,8 @@ public sealed record VolumeOptions
     public long RequestLimit { get; init; }
 
     /// <summary>
-    /// Whether local reads are asked of the local replica like a peer's, through memory: it has checksums, and
-    /// compares what it reads.
+    /// Whether local reads are asked of the local replica like a peer's, through memory: it has checksums,
+    /// and compares what it reads.
     /// </summary>
     public bool ChecksLocalReads { get; init; }
 

@@ -25,7 +25,7 @@ internal sealed class VolumeReads
     /// <param name="capacity">Most requests at once.</param>
     /// <param name="reading">Ranges that are being read.</param>
     /// <param name="local">Place of the local replica; −1 without one.</param>
-    /// <param name="isChecked">Whether the local replica is asked like a peer, and checks what it reads.</param>
+    /// <param name="isChecked">Whether the local replica is asked like a peer: it has checksums.</param>
     /// <param name="effects">The surroundings.</param>
     public VolumeReads(
         HostRequests requests, VolumeWrites writes, ReplicaTable replicas, int capacity, RangeIndex reading,
@@ -145,7 +145,7 @@ internal sealed class VolumeReads
         bool isDirect = isLocal && !_isChecked;
         if (source >= 0 && !isDirect && !read.Buffer.IsMemory)
         {
-            _requests.Answer(slot, BlockStatus.NeedsMemory); // What a replica answers lies in our memory first.
+            _requests.Answer(slot, BlockStatus.NeedsMemory); // What a replica answers lies in memory first.
         }
         else if (source >= 0)
         {

@@ -155,7 +155,9 @@ public readonly record struct CopyRequest(
 /// Highest operation issued in the range when it had been read: the region is current only when A and D of
 /// the target reach it.
 /// </param>
-/// <param name="Crc32C">Checksum of the payload; 0 without one, unless <see cref="CopyFlags.ChecksumOnly"/>.</param>
+/// <param name="Crc32C">
+/// Checksum of the payload; 0 without one, unless <see cref="CopyFlags.ChecksumOnly"/> says otherwise.
+/// </param>
 /// <param name="Flags">Whether the range is all zeros, or one block that is lost.</param>
 public readonly record struct CopyChunk(
     Epoch Epoch, RequestId Id, AnswerStatus Status, long OffsetBytes, int LengthBytes, Sequence Issued,

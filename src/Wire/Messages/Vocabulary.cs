@@ -53,7 +53,7 @@ public enum AnswerStatus : byte
     InvalidRange = 8,
     /// <summary>Not now, for want of room; ask again.</summary>
     Busy = 9,
-    /// <summary>What is read there is not what was written: a checksum on the medium does not match.</summary>
+    /// <summary>What is read there is not what was written: its checksum does not match.</summary>
     Corrupt = 10,
 }
 

@@ -85,6 +85,9 @@ internal sealed partial class ClusterHistory
             case FaultKind.Scrub when _writer?.Machine.Volume is { Stage: VolumeStage.Serving }:
                 _writer.Scrub();
                 break;
+            case FaultKind.Rot:
+                Rot();
+                break;
             default:
                 break;
         }
@@ -186,7 +189,7 @@ internal sealed partial class ClusterHistory
             return;
         }
 
-        host.Image.WhenUnlocked(() =>
+        host.WhenUnlocked(() =>
         {
             if (!node.IsRunning)
             {

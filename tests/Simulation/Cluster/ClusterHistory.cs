@@ -27,7 +27,7 @@ internal sealed partial class ClusterHistory
         FaultKind.KillProcess, FaultKind.LosePower, FaultKind.LosePowerEverywhere, FaultKind.KillEverywhere,
         FaultKind.Freeze, FaultKind.Cut, FaultKind.Isolate, FaultKind.ResetSession, FaultKind.SwitchWriter,
         FaultKind.TwoCandidates, FaultKind.ForgetCommand, FaultKind.Corner, FaultKind.ChangeMembers,
-        FaultKind.ReplaceDisk, FaultKind.Grow, FaultKind.Scrub,
+        FaultKind.ReplaceDisk, FaultKind.Grow, FaultKind.Scrub, FaultKind.Rot,
     ];
 
     private readonly ClusterWorld _world;
@@ -112,6 +112,8 @@ internal sealed partial class ClusterHistory
     {
         Calm();
         RunUntil(() => _client.IsDone && IsWhole && !IsChanging, EndLimitNs, mustCome: true);
+        MendRot();
+        _client.MustRead = true;
         LookAtEverything();
         RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
         Decay();
@@ -228,6 +230,7 @@ internal sealed partial class ClusterHistory
                 WindowOperations = _options.WindowOperations,
                 WindowBytes = _options.WindowBytes,
                 AcknowledgesDurable = _options.AcknowledgesDurable,
+                ChecksLocalReads = _options.HasChecksums,
                 RequestLimit = _options.RequestLimitMs * LatencyModel.Millisecond,
                 HeartbeatInterval = _options.LeaseMs * LatencyModel.Millisecond / 5,
                 IdleFlushInterval = _random.Between(20, 1000) * LatencyModel.Millisecond,

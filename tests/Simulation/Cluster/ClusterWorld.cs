@@ -53,6 +53,12 @@ internal sealed class ClusterWorld
     /// <summary>A disk changes by itself: that replicas differ is what is to be found.</summary>
     public bool IsDecaying { get; set; }
 
+    /// <summary>Whether a disk may have changed by itself.</summary>
+    public bool HasRot => IsDecaying || Options.WeightOf(FaultKind.Rot) > 0;
+
+    /// <summary>Offsets of blocks of 4 KiB that nobody had any more, at some time.</summary>
+    public HashSet<long> LostBlocks { get; } = [];
+
     public VolumeId Volume { get; } = new(7);
 
     public int MaxHotGrains { get; init; }

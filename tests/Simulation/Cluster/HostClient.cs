@@ -39,6 +39,9 @@ internal sealed class HostClient : IBlockCompletion
     /// <summary>Whether nothing can be asked for at the moment.</summary>
     public bool IsHeldUp => _writer is null || _writer.Node.IsFrozen || !_writer.Node.IsRunning;
 
+    /// <summary>Whether all is well, so that nothing may fail any more.</summary>
+    public bool MustRead { get; set; }
+
     /// <summary>Answers by status.</summary>
     public int OkCount { get; private set; }
 
@@ -116,6 +119,12 @@ internal sealed class HostClient : IBlockCompletion
             call.LostBefore == _world.LostCount && !_world.IsDecaying)
         {
             _world.Watch.Acknowledged(_writer!, call.Number, call.Block, call.Count);
+        }
+
+        if (MustRead && status == BlockStatus.IoError)
+        {
+            throw new HistoryException(
+                $"{call.Operation} of {call.Block}+{call.Count} fails, and all is well");
         }
 
         OkCount += status == BlockStatus.Ok ? 1 : 0;

@@ -233,7 +233,7 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
 
     void IPrimaryEffects.StillDiffers(int replica, int region)
     {
-        if (!_world.IsDecaying)
+        if (!_world.HasRot)
         {
             throw new HistoryException($"replica {replica}: region {region} was copied, and differs still");
         }
@@ -242,7 +242,8 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
     {
         _world.Note($"primary {Options.Epoch}: the block at {offsetBytes} of replica {replica} is lost");
-        if (!_world.HasDecay)
+        _ = _world.LostBlocks.Add(offsetBytes);
+        if (!_world.HasRot)
         {
             throw new HistoryException($"a block is lost, and no disk decays: {offsetBytes} of {replica}");
         }
@@ -251,7 +252,7 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     void IPrimaryEffects.Differs(in ScrubDifference difference)
     {
         _world.Note($"primary {Options.Epoch}: {difference}");
-        bool isExpected = _world.IsDecaying || _world.Options.Image.ReadErrorPermille > 0;
+        bool isExpected = _world.HasRot || _world.Options.Image.ReadErrorPermille > 0;
         if (!isExpected)
         {
             throw new HistoryException($"a scrub finds what cannot be: {difference}");

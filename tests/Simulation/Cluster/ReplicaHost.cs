@@ -1,5 +1,6 @@
 using Ublk.Replication.Replica;
 using Ublk.Replication.Store;
+using Ublk.Tests.Simulation.Judge;
 using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
 using Ublk.Uring;
@@ -16,15 +17,19 @@ namespace Ublk.Tests.Simulation.Cluster;
 internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaEffects
 {
     private const ulong LocalReads = 1ul << 63;
+    private const int MaxImageOperations = 48;
 
     private readonly ClusterWorld _world;
     private readonly SimulatedNode _node;
     private readonly SimulatedMetadata _metadata;
     private readonly SimulatedLivePage _live;
     private readonly MemoryMapping _record;
+    private readonly MemoryMapping? _checksumMemory;
+    private readonly ReplicaOptions _machineOptions;
     private readonly Dictionary<int, SessionEnd> _sessions = [];
     private readonly Dictionary<ulong, Action<int>> _localReads = [];
     private readonly Superblock _superblock;
+    private MetadataState _state;
     private ulong _lastLocalRead;
     private int _lastSession;
 
@@ -47,6 +52,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             SizeBytes = world.Options.VolumeBytes,
             LogicalBlockBytes = world.Options.BlockBytes,
             RingRecords = world.Options.RingRecords,
+            Options = world.Options.HasChecksums ? StoreOptions.Checksums : StoreOptions.None,
         };
         var layout = new RingLayout(member.Incarnation, world.Options.RingRecords);
         Image = new SimulatedImage(
@@ -64,8 +70,33 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             WriteErrorPermille = world.Options.MetadataErrorPermille,
             Ended = OnMetadataWritten,
         };
+        _state = new MetadataState(world.Options.VolumeBytes);
         _live = new SimulatedLivePage(node, world.Pools, world.Random.Fork());
         _record = world.RentRecord();
+        _machineOptions = new ReplicaOptions
+        {
+            Volume = world.Volume,
+            BlockBytes = world.Options.BlockBytes,
+            MaxOperations = 1024,
+            MaxImageOperations = MaxImageOperations,
+            DrainLimitNs = 10 * LatencyModel.Second,
+            Intents = new IntentPolicyOptions { MaxHotGrains = world.MaxHotGrains },
+        };
+        if (world.Options.HasChecksums)
+        {
+            Checksums = new SimulatedImage(
+                node, world.Clock, world.Pools, world.Random.Fork(), ChecksumBytes(world.Options.VolumeBytes))
+            {
+                Faults = world.Options.Image with { ReadsRace = false },
+                Latency = world.Options.Disk,
+                SyncLatency = world.Options.Sync,
+                Ended = OnImageEnded,
+            };
+            _checksumMemory = world.Pools.RentChecksums();
+            Image.LosesPower = () => Image.Mend(IsHot);
+            Image.MayLand = MayRot;
+        }
+
         Format(layout);
     }
 
@@ -80,6 +111,9 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
 
     /// <summary>The image.</summary>
     public SimulatedImage Image { get; }
+
+    /// <summary>The file of checksums; null without.</summary>
+    public SimulatedImage? Checksums { get; }
 
     /// <summary>How long a record of its ring takes.</summary>
     public LatencyModel RingLatency { set => _metadata.Latency = value; }
@@ -126,25 +160,71 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             MustBeVoided = mustBeVoided,
             Findings = found.Findings,
         };
-        var options = new ReplicaOptions
+        // What has decayed where checksums are not known any more cannot be noticed.
+        _state = state;
+        Image.Mend(IsHot);
+        IoBuffer checksums = default;
+        if (_checksumMemory is not null)
         {
-            Volume = _world.Volume,
-            BlockBytes = _world.Options.BlockBytes,
-            MaxOperations = 1024,
-            DrainLimitNs = 10 * LatencyModel.Second,
-            Intents = new IntentPolicyOptions { MaxHotGrains = _world.MaxHotGrains },
-        };
+            checksums = _checksumMemory.Slice(
+                0, ReplicaMachine.MemoryForChecksums(_machineOptions, _world.Options.ChecksumPages));
+        }
+
         IoBuffer record = _record.Slice(0, MetadataRecord.Bytes);
-        Machine = new ReplicaMachine(options, opened, page, boot, record, this, Now);
+        Machine = new ReplicaMachine(_machineOptions, opened, page, boot, record, checksums, this, Now);
         Watch.Opened(Machine);
         _world.Network.Listen(_node.Index, this);
         Tick();
+    }
+
+    /// <summary>
+    /// Calls back as soon as nothing of a killed process is under way (<see cref="SimulatedImage"/>).
+    /// </summary>
+    /// <param name="free">What happens then; maybe at once.</param>
+    public void WhenUnlocked(Action free)
+    {
+        if (Checksums is null)
+        {
+            Image.WhenUnlocked(free);
+        }
+        else
+        {
+            Image.WhenUnlocked(() => Checksums.WhenUnlocked(free));
+        }
+    }
+
+    /// <summary>
+    /// Whether what changes by itself in a range can be noticed: the bytes are on stable media, and their
+    /// checksums known.
+    /// </summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="lengthBytes">Length.</param>
+    public bool MayRot(long offsetBytes, long lengthBytes)
+    {
+        const int Block = 4096, PageBytes = 4096;
+        Span<byte> onDisk = stackalloc byte[sizeof(uint)];
+        for (long at = offsetBytes - offsetBytes % Block; at < offsetBytes + lengthBytes; at += Block)
+        {
+            Checksums!.Peek(PageBytes + at / Block * sizeof(uint), onDisk);
+            uint kept = Machine?.Checksums?.Peek(at / Block) ?? BitConverter.ToUInt32(onDisk);
+            if (Machine is null || IsHot(at) || kept == BlockChecksum.Unknown)
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     /// <summary>From now on its disk is well.</summary>
     public void HasNoFaults()
     {
         Image.Faults = ImageFaults.None;
+        if (Checksums is not null)
+        {
+            Checksums.Faults = ImageFaults.None;
+        }
+
         _metadata.WriteErrorPermille = 0;
     }
 
@@ -231,7 +311,30 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         Image.Sync(io);
     }
 
-    void IReplicaEffects.GrowImage(ulong io, long sizeBytes) => Image.Grow(io, sizeBytes);
+    void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
+        Checksums!.Read(io, ChecksumFile.OffsetOf(page), buffer);
+
+    void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
+        Checksums!.Write(io, ChecksumFile.OffsetOf(page), buffer);
+
+    void IReplicaEffects.SyncChecksums(ulong io) => Checksums!.Sync(io);
+
+    void IReplicaEffects.FoundCorrupt(long offsetBytes)
+    {
+        _world.Note($"replica {Place}: the block at {offsetBytes} is not what was written");
+        bool isMissing = Machine!.State.Missing.Contains((int)(offsetBytes / StoreFormat.RegionBytes));
+        if (!Image.IsSuspect(offsetBytes) && !isMissing && !_world.LostBlocks.Contains(offsetBytes))
+        {
+            throw new HistoryException(
+                $"replica {Place} takes the block at {offsetBytes} for corrupt, which it is not");
+        }
+    }
+
+    void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
+    {
+        Checksums?.Extend(ChecksumBytes(sizeBytes));
+        Image.Grow(io, sizeBytes);
+    }
 
     bool IReplicaEffects.TryRent(int lengthBytes, out IoBuffer buffer) =>
         _world.Memory.TryRent(lengthBytes, out buffer);
@@ -270,6 +373,18 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         }
     }
 
+    // As of now, or as of when the process died.
+    private bool IsHot(long offsetBytes)
+    {
+        MetadataState state = Machine?.State ?? _state;
+        int region = (int)(offsetBytes / StoreFormat.RegionBytes);
+        return region >= state.Missing.Regions || state.Missing.Contains(region) ||
+            state.Intents.Contains((int)(offsetBytes / StoreFormat.GrainBytes));
+    }
+
+    private static long ChecksumBytes(long volumeBytes) => ChecksumFile.OffsetOf(
+        ChecksumPages.PageOf(volumeBytes / BlockChecksum.BlockBytes - 1) + 1);
+
     private static LatencyModel Slow(LatencyModel usual) => usual with { UsualNs = 32 * usual.UsualNs };
 
     private int NumberOf(SessionEnd session)
@@ -299,7 +414,9 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         if ((io & LocalReads) == 0)
         {
             // A write or a sync that failed takes from this replica what it had not synced.
-            if (result < 0 && ReplicaContext.KindOf(io) is not (ReplicaIo.Read or ReplicaIo.Configuration))
+            bool isRead = ReplicaContext.KindOf(io) is
+                ReplicaIo.Read or ReplicaIo.Configuration or ReplicaIo.Edge or ReplicaIo.ChecksumRead;
+            if (result < 0 && !isRead)
             {
                 _world.Note($"replica {Place}: io {io:x} fails with {result}");
                 _world.Lost(Place);

@@ -16,8 +16,10 @@ internal sealed class WorldPools : IDisposable
     private readonly List<MemoryMapping> _livePages = [];
     private int _imagesInUse;
     private readonly List<MemoryMapping> _records = [];
+    private readonly List<MemoryMapping> _checksums = [];
     private int _livePagesInUse;
     private int _recordsInUse;
+    private int _checksumsInUse;
 
     /// <summary>Memory for payload.</summary>
     public SimulatedMemory Memory { get; } = new(MemoryBytes);
@@ -36,6 +38,7 @@ internal sealed class WorldPools : IDisposable
         _imagesInUse = 0;
         _livePagesInUse = 0;
         _recordsInUse = 0;
+        _checksumsInUse = 0;
         Memory.Reset();
         Clock.Reset();
     }
@@ -67,6 +70,18 @@ internal sealed class WorldPools : IDisposable
         return mapping;
     }
 
+    /// <summary>Memory for pages of checksums and blocks next to them, with anything in it.</summary>
+    public MemoryMapping RentChecksums()
+    {
+        const int MostBytes = 1 << 20;
+        if (_checksumsInUse == _checksums.Count)
+        {
+            _checksums.Add(MemoryMapping.Allocate(MostBytes));
+        }
+
+        return _checksums[_checksumsInUse++];
+    }
+
     /// <summary>Memory for one record of metadata, with anything in it.</summary>
     public MemoryMapping RentRecord()
     {
@@ -84,5 +99,6 @@ internal sealed class WorldPools : IDisposable
         Memory.Dispose();
         _livePages.ForEach(page => page.Dispose());
         _records.ForEach(record => record.Dispose());
+        _checksums.ForEach(pages => pages.Dispose());
     }
 }

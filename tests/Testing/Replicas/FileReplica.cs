@@ -165,6 +165,8 @@ public sealed class FileReplica : IReplicaEffects, IDisposable
 
     void IReplicaEffects.SyncImage(ulong io) => _image.Add(new ImageStep(FileStep.Sync, io));
 
+    void IReplicaEffects.FoundCorrupt(long offsetBytes) => throw new NotSupportedException();
+
     void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
         Add(FileStep.Checksums, io, ChecksumFile.OffsetOf(page), buffer, isRead: true);
 

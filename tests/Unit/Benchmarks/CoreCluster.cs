@@ -282,6 +282,8 @@ internal sealed class CoreCluster : IPrimaryEffects, IBlockCompletion, IDisposab
 
         void IReplicaEffects.SyncImage(ulong io) => Happen(What.Image, io, 0);
 
+        void IReplicaEffects.FoundCorrupt(long offsetBytes) => throw new NotSupportedException();
+
         void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
             throw new NotSupportedException();
 

@@ -168,6 +168,8 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
 
     void IReplicaEffects.SyncImage(ulong io) => _image.Enqueue((io, 0));
 
+    void IReplicaEffects.FoundCorrupt(long offsetBytes) => throw new NotSupportedException();
+
     void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
         throw new NotSupportedException();
 
