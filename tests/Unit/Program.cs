@@ -29,7 +29,7 @@ internal static class Program
 
         if (args.Length > 1 && args[0] == Checksums)
         {
-            return Task.FromResult(ChecksumBench.Run(args[1]));
+            return Task.FromResult(ChecksumCostBench.Run(args[1]));
         }
 
         // What the generated entry point of a test program does.

@@ -33,8 +33,8 @@ internal static class ReplicaChecksums
         return report.Damaged == 0 ? compared : compared with
         {
             Verdict = nameof(ReplicaStoreError.Damaged),
-            Message = $"blocks of 4 KiB that are not what was written: {report.Damaged}; the volume reads them " +
-                "from other replicas, and a scrub repairs them",
+            Message = $"blocks of 4 KiB that are not what was written: {report.Damaged}; the volume reads " +
+                "them from other replicas, and a scrub repairs them",
             OffsetBytes = null,
         };
     }

@@ -11,10 +11,10 @@ namespace Ublk.Tests.Unit.Benchmarks;
 
 /// <summary>
 /// What checksums cost: the same operations on two volumes of three replicas in real files, one with
-/// checksums and one without, in turn; medians and their ratio. The frontend is not there, so the copy from memory to
-/// the request's pages, which reads with checksums pay as well, is not in these figures.
+/// checksums and one without, in turn; medians and their ratio. The frontend is not there, so the copy from
+/// memory to the request's pages, which reads with checksums pay as well, is not in these figures.
 /// </summary>
-internal static class ChecksumBench
+internal static class ChecksumCostBench
 {
     private const long Size = 256 << 20;
     private const int Small = 4096;
