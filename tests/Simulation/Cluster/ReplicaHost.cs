@@ -130,7 +130,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         {
             Volume = _world.Volume,
             BlockBytes = _world.Options.BlockBytes,
-            MaxOperations = 1024,
+            MaxOperations = 256,
             DrainLimitNs = 10 * LatencyModel.Second,
             Intents = new IntentPolicyOptions { MaxHotGrains = _world.MaxHotGrains },
         };
