@@ -1,4 +1,3 @@
-using System.IO.Hashing;
 using Ublk.Replication.State;
 using Ublk.Uring;
 using Ublk.Wire;
@@ -271,7 +270,7 @@ internal sealed class ReplicaReads
         for (int at = 0; at < bytes.Length; at += read.Unit, read.Hashed += Digest.SizeBytes)
         {
             int length = Math.Min(read.Unit, bytes.Length - at);
-            XxHash128.Hash(bytes.Slice(at, length), digests[read.Hashed..]);
+            BlockDigest.Put(bytes.Slice(at, length), digests[read.Hashed..]);
         }
 
         read.Read += bytes.Length;

@@ -128,6 +128,21 @@ internal sealed class ImagePages(PagePool pool)
         }
     }
 
+    /// <summary>Changes content on stable media at once.</summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="bytes">What is there then: of one page, of which nothing is in the cache.</param>
+    public void WriteThrough(long offsetBytes, ReadOnlySpan<byte> bytes)
+    {
+        (int page, int at, int length) = Part(offsetBytes, bytes.Length);
+        if (_versions[page] is not null || length != bytes.Length)
+        {
+            throw new ArgumentException("not of one page that is clean", nameof(bytes));
+        }
+
+        byte[] content = _visible[page] ??= CopyOf(s_zeros);
+        bytes.CopyTo(content.AsSpan(at));
+    }
+
     /// <summary>Whether another disk shows the same.</summary>
     /// <param name="other">The other one.</param>
     /// <param name="offsetBytes">Start, on a page.</param>

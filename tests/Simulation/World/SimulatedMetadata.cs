@@ -85,8 +85,7 @@ internal sealed class SimulatedMetadata : IMetadataReader, INodeWatcher
     public void Put(long offsetBytes, ReadOnlySpan<byte> bytes)
     {
         _known[offsetBytes / PagePool.PageBytes] = null;
-        _pages.Write(offsetBytes, bytes.Length, bytes);
-        _pages.Sync(_pages.LastChange);
+        _pages.WriteThrough(offsetBytes, bytes);
     }
 
     /// <inheritdoc/>
