@@ -9,7 +9,7 @@ internal static class LocalCommands
 {
     private static readonly Argument<string> s_device = new("DEVICE")
     {
-        Description = "Number, /dev/ublkbN, or the path of an attached image",
+        Description = "Number, /dev/ublkbN, or the path of an attached image, in a mirror of any of them",
     };
 
     private static readonly Option<bool> s_background = new("--background")
@@ -175,17 +175,21 @@ internal static class LocalCommands
         {
             Description = "Allow a smaller size; what lies behind the new end is lost",
         };
-        var command = new Command("resize", "Change the size of an attached image while it is in use")
+        var command = new Command("resize",
+            "Change the size of an attached image, or make a mirror larger, while it is in use")
         {
             s_device, size, shrink,
         };
-        command.Run((parse, output) => Offline(operations =>
+        command.Run(async (parse, output) =>
         {
+            using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            var operations = new LocalOperations(driver, new RunDirectory(), s_time);
             int id = operations.Resolve(parse.GetValue(s_device)!);
-            operations.Resize(id, parse.GetValue(size), parse.GetValue(shrink));
+            await operations.ResizeAsync(
+                id, parse.GetValue(size), parse.GetValue(shrink)).ConfigureAwait(false);
             output.Device(operations.Show(id));
-            return ExitCode.Success;
-        }));
+            return (int)ExitCode.Success;
+        });
         return command;
     }
 

@@ -83,9 +83,8 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         run.Remove(deviceId);
     }
 
-    /// <summary>Changes the size of a device and of the file behind it.</summary>
-    /// <returns>The new size in bytes.</returns>
-    public long Resize(int deviceId, long sizeBytes, bool mayShrink)
+    /// <summary>Changes the size of a device and of what is behind it: a file, or a mirror.</summary>
+    public async Task ResizeAsync(int deviceId, long sizeBytes, bool mayShrink)
     {
         DeviceReport device = Show(deviceId);
         if (!device.IsOurs)
@@ -94,16 +93,24 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
                 UblkError.Foreign, $"device {deviceId} was not made by this program");
         }
 
-        if (device.Image is not { } image)
+        bool isMirror = device.Replicas is not null;
+        if (device.Image is null && !isMirror)
         {
             throw new CommandException(ExitCode.Usage,
-                $"device {deviceId} serves no image; only images can be resized");
+                $"device {deviceId} serves no image; only images and mirrors can be resized");
         }
 
         if (sizeBytes % device.BlockBytes != 0)
         {
             throw new CommandException(ExitCode.Usage,
                 $"{sizeBytes} bytes is no whole number of blocks of {device.BlockBytes}");
+        }
+
+        if (sizeBytes < device.SizeBytes && isMirror)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"{Sizes.Format(sizeBytes)} is smaller than now ({Sizes.Format(device.SizeBytes)}): " +
+                "a mirror only grows");
         }
 
         if (sizeBytes < device.SizeBytes && !mayShrink)
@@ -114,19 +121,22 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         }
 
         // Growing: first the bytes, then their announcement. Shrinking: the other way round.
-        bool isFile = BlockImage.IsRegularFile(image);
+        UblkSupport.RequireResizable(driver, deviceId);
+        bool isFile = device.Image is { } path && BlockImage.IsRegularFile(path);
         if (isFile && sizeBytes > device.SizeBytes)
         {
-            BlockImage.Resize(image, sizeBytes);
+            BlockImage.Resize(device.Image!, sizeBytes);
+        }
+        else if (isMirror)
+        {
+            await LocalControl.GrowAsync(run.ControlPath(deviceId), sizeBytes, time).ConfigureAwait(false);
         }
 
         UblkSupport.Resize(driver, deviceId, sizeBytes);
         if (isFile && sizeBytes < device.SizeBytes)
         {
-            BlockImage.Resize(image, sizeBytes);
+            BlockImage.Resize(device.Image!, sizeBytes);
         }
-
-        return sizeBytes;
     }
 
     /// <summary>The options to take a device over with.</summary>

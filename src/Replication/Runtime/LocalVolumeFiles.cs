@@ -2,6 +2,7 @@ using Ublk.Replication.State;
 using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Runtime;
 
@@ -43,14 +44,17 @@ public sealed class LocalVolumeFiles : IDisposable
     /// <summary>Why a replica could not be opened, by places.</summary>
     public IReadOnlyList<string?> Problems => _problems;
 
-    /// <summary>One of those that are open; all agree on volume, size and blocks.</summary>
+    /// <summary>One of those that are open; all agree on volume and blocks.</summary>
     public ReplicaFiles Any { get; private set; } = null!;
 
     /// <summary>The epoch to begin with: above every promise and every history.</summary>
     public Epoch FirstEpoch { get; internal set; }
 
-    /// <summary>Number of the configuration; the newest that a replica knows.</summary>
-    public ulong ConfigurationNumber { get; private set; } = 1;
+    /// <summary>Size of the volume in bytes; the newest that a replica knows.</summary>
+    public long SizeBytes => Agreement.SizeBytes;
+
+    /// <summary>What is known now of the configuration.</summary>
+    internal LocalAgreement Agreement => LocalAgreement.Of(_files);
 
     /// <summary>
     /// Too few replicas hold something: nothing is decided before every replica has said what it holds.
@@ -108,12 +112,16 @@ public sealed class LocalVolumeFiles : IDisposable
                 $"cluster {wanted.Identity.Cluster}";
         }
 
-        if (files.Opened.State.SizeBytes != Any.Opened.State.SizeBytes ||
-            found.LogicalBlockBytes != wanted.LogicalBlockBytes)
+        // A size that came with a configuration is one that the volume was to have; whoever was away then,
+        // or is new, grows. Without one nobody knows which size is right.
+        LocalAgreement agreement = Agreement;
+        MetadataState state = files.Opened.State;
+        bool isSize = state.Configuration is not null || state.SizeBytes == agreement.SizeBytes ||
+            agreement.IsRecorded && state.SizeBytes < agreement.SizeBytes;
+        if (!isSize || found.LogicalBlockBytes != wanted.LogicalBlockBytes)
         {
-            return $"{files.Path} has {files.Opened.State.SizeBytes} bytes in blocks of " +
-                $"{found.LogicalBlockBytes}, and {Any.Path} {Any.Opened.State.SizeBytes} in blocks of " +
-                $"{wanted.LogicalBlockBytes}";
+            return $"{files.Path} has {state.SizeBytes} bytes in blocks of {found.LogicalBlockBytes}, and " +
+                $"the volume {agreement.SizeBytes} in blocks of {wanted.LogicalBlockBytes}";
         }
 
         if (_files[place] is { } before && before.Identity.Replica != found.Identity.Replica)
@@ -133,6 +141,47 @@ public sealed class LocalVolumeFiles : IDisposable
         }
 
         return null;
+    }
+
+    /// <summary>
+    /// Who is in each place: by its files, and for one that was not opened yet by what the others have
+    /// recorded. Null where nobody has.
+    /// </summary>
+    internal ReplicaMember?[] Members()
+    {
+        var members = new ReplicaMember?[_files.Length];
+        ReplicaConfiguration? newest = null;
+        for (int place = 0; place < members.Length; place++)
+        {
+            if (_files[place] is { } files)
+            {
+                members[place] = new ReplicaMember(files.Identity.Replica, files.Identity.Incarnation);
+                ReplicaConfiguration? known = files.Opened.State.Configuration;
+                newest = (known?.Number ?? 0) > (newest?.Number ?? 0) ? known : newest;
+            }
+        }
+
+        if (newest is null || newest.Members.Length != members.Length)
+        {
+            return members;
+        }
+
+        // Each in its former place, if that is free; the others where there is a place left.
+        foreach (bool isFormer in (ReadOnlySpan<bool>)[true, false])
+        {
+            for (int former = 0; former < members.Length; former++)
+            {
+                ReplicaMember absent = newest.Members[former];
+                bool isNamed = Array.Exists(members, member => member?.Replica == absent.Replica);
+                int place = isFormer ? former : Array.IndexOf(members, null);
+                if (!isNamed && place >= 0 && members[place] is null)
+                {
+                    members[place] = absent;
+                }
+            }
+        }
+
+        return members;
     }
 
     /// <summary>A replica was opened, or opened again.</summary>
@@ -191,8 +240,6 @@ public sealed class LocalVolumeFiles : IDisposable
             used += IsBlank(files) ? 0 : 1;
             MetadataState state = files.Opened.State;
             highest = Math.Max(highest, Math.Max(state.Promise.Epoch, state.History.Last.Epoch));
-            ConfigurationNumber = Math.Max(ConfigurationNumber, Math.Max(
-                state.Promise.Configuration, state.Configuration?.Number ?? 0));
         }
 
         if (open < Rule.PromiseQuorum)
