@@ -26,8 +26,6 @@ public sealed class LocalVolumeFiles : IDisposable
     {
         Options = options;
         int count = options.Images.Count;
-        Rule = options.WriteQuorum == 0
-            ? QuorumRule.Majority(count) : new QuorumRule(count, options.WriteQuorum);
         _files = new ReplicaFiles?[count];
         _problems = new string?[count];
     }
@@ -36,7 +34,7 @@ public sealed class LocalVolumeFiles : IDisposable
     public LocalVolumeOptions Options { get; }
 
     /// <summary>N and W.</summary>
-    public QuorumRule Rule { get; }
+    public QuorumRule Rule { get; private set; }
 
     /// <summary>The opened replicas by their places; null where one could not be opened.</summary>
     public IReadOnlyList<ReplicaFiles?> Replicas => _files;
@@ -150,18 +148,13 @@ public sealed class LocalVolumeFiles : IDisposable
     internal ReplicaMember?[] Members()
     {
         var members = new ReplicaMember?[_files.Length];
-        ReplicaConfiguration? newest = null;
         for (int place = 0; place < members.Length; place++)
         {
-            if (_files[place] is { } files)
-            {
-                members[place] = new ReplicaMember(files.Identity.Replica, files.Identity.Incarnation);
-                ReplicaConfiguration? known = files.Opened.State.Configuration;
-                newest = (known?.Number ?? 0) > (newest?.Number ?? 0) ? known : newest;
-            }
+            members[place] = _files[place]?.Identity is { } identity
+                ? new ReplicaMember(identity.Replica, identity.Incarnation) : null;
         }
 
-        if (newest is null || newest.Members.Length != members.Length)
+        if (Recorded() is not { } newest)
         {
             return members;
         }
@@ -206,6 +199,45 @@ public sealed class LocalVolumeFiles : IDisposable
 
     private static bool IsBlank(ReplicaFiles files) => files.Opened.State.History.Points.IsEmpty;
 
+    // The newest configuration that a replica has recorded.
+    private ReplicaConfiguration? Recorded()
+    {
+        ReplicaConfiguration? newest = null;
+        foreach (ReplicaFiles? files in _files)
+        {
+            ReplicaConfiguration? known = files?.Opened.State.Configuration;
+            newest = (known?.Number ?? 0) > (newest?.Number ?? 0) ? known : newest;
+        }
+
+        return newest;
+    }
+
+    // Two quorums of different rules may have nobody in common.
+    private QuorumRule RuleOf(int wanted)
+    {
+        int count = _files.Length;
+        if (Recorded() is not { } recorded)
+        {
+            return wanted == 0 ? QuorumRule.Majority(count) : new QuorumRule(count, wanted);
+        }
+
+        if (count != recorded.Members.Length)
+        {
+            throw new ReplicaStoreException(ReplicaStoreError.WrongReplica,
+                $"the volume has {recorded.Members.Length} replicas, and {count} are named; name all of " +
+                "them, also those that are lost");
+        }
+
+        if (wanted != 0 && wanted != recorded.WriteQuorum)
+        {
+            throw new ReplicaStoreException(ReplicaStoreError.WrongReplica,
+                $"the volume has a write quorum of {recorded.WriteQuorum}, and {wanted} is wanted; it " +
+                "stays what it was at the first start");
+        }
+
+        return new QuorumRule(count, recorded.WriteQuorum);
+    }
+
     // With the kind of what is wrong where that is the same for all, so that it has its exit code.
     private Exception TooFew(int open, Exception[] failures)
     {
@@ -242,6 +274,7 @@ public sealed class LocalVolumeFiles : IDisposable
             highest = Math.Max(highest, Math.Max(state.Promise.Epoch, state.History.Last.Epoch));
         }
 
+        Rule = RuleOf(Options.WriteQuorum);
         if (open < Rule.PromiseQuorum)
         {
             throw TooFew(open, Array.FindAll(failures, failure => failure is not null)!);

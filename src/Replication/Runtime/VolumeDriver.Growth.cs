@@ -139,17 +139,20 @@ internal sealed partial class VolumeDriver
         LocalAgreement agreement = _found.Agreement;
         if (agreement.Number > Primary.Configuration.Number)
         {
-            MakeRoom(new Growth(agreement.Number, agreement.SizeBytes, isAsked: false));
+            long size = Math.Max(agreement.SizeBytes, SizeBytes);
+            MakeRoom(new Growth(agreement.Number, size, isAsked: false));
         }
     }
 
+    // Whoever has another size than the volume grows when it joins, and its files are left alone until then.
     private void MakeRoom(Growth growth)
     {
         _growth = growth;
         growth.Waiting = 1;
         for (int place = 0; place < _replicas.Length; place++)
         {
-            if (_replicas[place] is { IsOpen: true, Driver: { } driver })
+            if (_replicas[place] is { IsOpen: true, Driver: { } driver } &&
+                driver.Machine.State.SizeBytes == SizeBytes)
             {
                 growth.Waiting++;
                 driver.WorkElsewhere(() => ReplicaGrowth.MakeRoom(driver.Files, growth.SizeBytes), room =>

@@ -39,7 +39,8 @@ internal sealed partial class VolumeDriver
         VolumeMachine? volume = Primary.Volume;
         string text = $"epoch {_epoch}, {Primary.Stage}, counting {volume?.Replicas.Counting}, in stream " +
             $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
-            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, " +
+            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, {SizeBytes} bytes in " +
+            $"configuration {Primary.Configuration.Number}, newest {Primary.NewestConfiguration}, " +
             $"{_payloads.Count} payload blocks";
         for (int place = 0; place < _replicas.Length; place++)
         {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # title: ext4 on a mirror of three disks: each is lost under load and comes back, it grows, images end equal
 # disk: 1G 1G 1G
-# timeout: 600
+# timeout: 900
 # full-timeout: 1800
 # kernels: newest
 # full-kernels: 6.18 6.12
@@ -157,6 +157,49 @@ pid=$(field "$dev" pid)
 kill -9 "$pid"
 "$qublk" local recover "$dev" --background >/dev/null
 loaded 'taken over'
+within 60 are_in_sync
+
+say 'take-over by naming the images, as a service does'
+waits() { [[ $(field "$dev" state) == 'waiting for a server' ]]; }
+kill -9 "$(field "$dev" pid)"
+within 30 waits
+expect_code 6 "$qublk" local mirror "${images[@]}"
+says '--take-over'
+expect_code 6 "$qublk" local mirror --take-over "${images[@]:1}"
+says "${images[*]}"
+expect_code 6 "$qublk" local attach --take-over "${images[1]}"
+says "qublk local recover $(number "$dev")"
+expect_code 6 "$qublk" local resize "$dev" 512M
+says 'only a live device'
+# Named in another order, it is the same mirror.
+taken=$("$qublk" local mirror --background --take-over --scrub-every 0.001 \
+    "${images[2]}" "${images[0]}" "${images[1]}" | awk '{print $1}')
+[[ $taken == "$dev" ]] || fail "$taken instead of $dev"
+loaded 'taken over by its images'
+within 60 are_in_sync
+
+say 'take-over where nothing is known any more'
+kill -9 "$(field "$dev" pid)"
+within 30 waits
+mv "/run/qublk/local/$(number "$dev").json" /tmp/state.json
+expect_code 5 "$qublk" local recover "$dev"
+says 'once for each of its images'
+expect_code 2 "$qublk" local recover "$dev" --image "${images[0]}"
+says 'is replica 1 of a volume'
+expect_code 7 "$qublk" local recover "$dev" --image "${images[0]}" --image "${images[1]}"
+says 'has 3 replicas, and 2 are named'
+"$qublk" local recover "$dev" --background --image "${images[0]}" --image "${images[1]}" \
+    --image "${images[2]}" >/dev/null
+loaded 'taken over by what was named'
+within 60 are_in_sync
+
+say 'signals: what is in use is left waiting'
+pid=$(field "$dev" pid)
+kill -TERM "$pid"
+within 60 is_gone "$pid"
+waits || fail "state: $(field "$dev" state)"
+"$qublk" local mirror --background --take-over --scrub-every 0.001 "${images[@]}" >/dev/null
+loaded 'taken over after SIGTERM'
 within 60 are_in_sync
 
 touch /tmp/stop

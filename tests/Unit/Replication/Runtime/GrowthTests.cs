@@ -226,6 +226,32 @@ public sealed class GrowthTests
         volume.AssertIdentical();
     }
 
+    // Replicas go, and come back in the middle of a growth, as it happens.
+    [Fact]
+    public void SeededGrowthsAndLosses()
+    {
+        using LocalVolume volume = new LocalVolume(sizeBytes: 4 * MiB).Start();
+        var random = new Random(90);
+        volume.UntilInSync();
+        for (int round = 0; round < 12; round++)
+        {
+            int place = random.Next(3);
+            volume.Close(place);
+            volume.Work(random, random.Next(20));
+            volume.Grow(volume.SizeBytes + random.Next(1, 2000) * LocalVolume.BlockBytes);
+            volume.Work(random, random.Next(20));
+            volume.Target.ReopenReplica(place);
+            Turn(volume, random.Next(30));
+            volume.Grow(volume.SizeBytes + random.Next(1, 2000) * LocalVolume.BlockBytes);
+            volume.Work(random, random.Next(20));
+            volume.UntilInSync();
+        }
+
+        volume.CheckAll();
+        volume.Stop();
+        volume.AssertIdentical();
+    }
+
     [Fact]
     public void WhatLayBehindTheEndIsNotShown()
     {
@@ -266,5 +292,13 @@ public sealed class GrowthTests
         volume.CheckAll();
         volume.Stop();
         volume.AssertIdentical();
+    }
+
+    private static void Turn(LocalVolume volume, int rounds)
+    {
+        for (int round = 0; round < rounds; round++)
+        {
+            _ = volume.Loop.Drain();
+        }
     }
 }

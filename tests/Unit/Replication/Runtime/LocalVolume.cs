@@ -49,7 +49,7 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
 
     public ReplicatedTarget Target { get; private set; } = null!;
 
-    public int WriteQuorum { get; init; }
+    public int WriteQuorum { get; set; }
 
     public string LiveDirectory => Path.Combine(_directory.Root, "live");
 
