@@ -30,14 +30,14 @@ internal sealed partial class VolumeDriver
     /// <exception cref="VolumeGrowthException">It cannot be.</exception>
     public Task Grow(long sizeBytes)
     {
+        if (sizeBytes == SizeBytes && _growth is null)
+        {
+            return Task.CompletedTask;
+        }
+
         if (RefusalOf(sizeBytes) is { } refusal)
         {
             throw refusal;
-        }
-
-        if (sizeBytes == SizeBytes)
-        {
-            return Task.CompletedTask;
         }
 
         BeginEvent();

@@ -142,6 +142,7 @@ public sealed class GrowthTests
         VolumeGrowthException few = volume.Refused(24 * MiB);
         Assert.Equal(VolumeGrowthError.TooFew, few.Error);
         Assert.Contains("1 of 3 replicas", few.Message, StringComparison.Ordinal);
+        volume.Grow(16 * MiB);
         volume.Target.ReopenReplica(0);
         volume.Target.ReopenReplica(1);
         volume.UntilInSync();
