@@ -15,12 +15,11 @@ public sealed class ReplicatedTarget : IBlockTarget
     private readonly VolumeDriver _driver;
     private readonly Loop _loop;
 
-    private ReplicatedTarget(VolumeDriver driver, Loop loop, BlockLimits limits, long sizeBytes)
+    private ReplicatedTarget(VolumeDriver driver, Loop loop, BlockLimits limits)
     {
         _driver = driver;
         _loop = loop;
         Limits = limits;
-        SizeBytes = sizeBytes;
     }
 
     /// <summary>
@@ -35,8 +34,8 @@ public sealed class ReplicatedTarget : IBlockTarget
     /// <inheritdoc/>
     public BlockLimits Limits { get; }
 
-    /// <inheritdoc/>
-    public long SizeBytes { get; }
+    /// <summary>Size in bytes that counts, on any thread; grows when a larger one is in force.</summary>
+    public long SizeBytes => _driver.SizeBytes;
 
     /// <summary>Ends when the volume is served; no request before.</summary>
     public Task Served => _driver.Served;
@@ -57,8 +56,7 @@ public sealed class ReplicatedTarget : IBlockTarget
         try
         {
             BlockLimits limits = LimitsOf(files);
-            long sizeBytes = files.Any.Opened.State.SizeBytes;
-            return new ReplicatedTarget(new VolumeDriver(files, loop, pool), loop, limits, sizeBytes);
+            return new ReplicatedTarget(new VolumeDriver(files, loop, pool), loop, limits);
         }
         catch
         {
@@ -101,6 +99,18 @@ public sealed class ReplicatedTarget : IBlockTarget
         Task<ScrubReport> scrub = await _loop.InvokeAsync(
             () => _driver.Scrub(options, onDifference)).ConfigureAwait(false);
         return await scrub.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Makes the volume larger, while requests go on. What is added reads as zeros. Callable from any thread.
+    /// </summary>
+    /// <param name="sizeBytes">New size; the size it has changes nothing.</param>
+    /// <returns>Ends when that size is durable on a write quorum and on all replicas in the stream.</returns>
+    /// <exception cref="VolumeGrowthException">It cannot be; nothing was changed.</exception>
+    public async Task GrowAsync(long sizeBytes)
+    {
+        Task growth = await _loop.InvokeAsync(() => _driver.Grow(sizeBytes)).ConfigureAwait(false);
+        await growth.ConfigureAwait(false);
     }
 
     /// <summary>
