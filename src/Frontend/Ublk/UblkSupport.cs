@@ -165,12 +165,11 @@ public static class UblkSupport
             ? driver.Delete(deviceId, isAsync: false) : result;
     }
 
-    /// <summary>Changes the size of a live device.</summary>
+    /// <summary>Refuses a device whose size cannot be changed now.</summary>
     /// <param name="driver">The driver.</param>
     /// <param name="deviceId">Device.</param>
-    /// <param name="sizeBytes">New size.</param>
     /// <exception cref="UblkException">Not live, or the kernel cannot.</exception>
-    public static void Resize(IUblkDriver driver, int deviceId, long sizeBytes)
+    public static void RequireResizable(IUblkDriver driver, int deviceId)
     {
         UblkDeviceInfo info = Inspect(driver, deviceId);
         // Before it is live this command crashes kernels 6.16 to 6.18.
@@ -186,7 +185,16 @@ public static class UblkSupport
                 "this kernel cannot resize a running ublk device (6.16 or later can); " +
                 "detach, resize the image and attach again");
         }
+    }
 
+    /// <summary>Changes the size of a live device.</summary>
+    /// <param name="driver">The driver.</param>
+    /// <param name="deviceId">Device.</param>
+    /// <param name="sizeBytes">New size.</param>
+    /// <exception cref="UblkException">Not live, or the kernel cannot.</exception>
+    public static void Resize(IUblkDriver driver, int deviceId, long sizeBytes)
+    {
+        RequireResizable(driver, deviceId);
         int result = driver.UpdateSize(deviceId, (ulong)sizeBytes >> UblkAbi.SectorShift);
         if (result < 0)
         {

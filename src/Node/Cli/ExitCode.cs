@@ -1,4 +1,5 @@
 using Ublk.Frontend.Ublk;
+using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
@@ -27,7 +28,7 @@ internal enum ExitCode
     /// what was asked for.
     /// </summary>
     BadImage = 7,
-    /// <summary>The driver did not answer in time.</summary>
+    /// <summary>The driver, or the process that serves, did not answer in time.</summary>
     TimedOut = 8,
 }
 
@@ -49,6 +50,7 @@ internal static class ExitCodes
         UblkException ublk => Of(ublk.Error),
         ReplicaStoreException replica => Of(replica.Error),
         BlockImageException image => Of(image.Error),
+        VolumeGrowthException growth => Of(growth.Error),
         SystemCallException { Number: Errno.ENOSYS } => ExitCode.Unsupported,
         SystemCallException { Number: Errno.EPERM or Errno.EACCES } => ExitCode.NoPermission,
         UnauthorizedAccessException => ExitCode.NoPermission,
@@ -73,6 +75,13 @@ internal static class ExitCodes
         ReplicaStoreError.Busy => ExitCode.Busy,
         ReplicaStoreError.Failed or ReplicaStoreError.NoSpace => ExitCode.Failure,
         _ => ExitCode.BadImage,
+    };
+
+    private static ExitCode Of(VolumeGrowthError error) => error switch
+    {
+        VolumeGrowthError.WrongSize => ExitCode.Usage,
+        VolumeGrowthError.Busy => ExitCode.Busy,
+        _ => ExitCode.Failure,
     };
 
     private static ExitCode Of(BlockImageError error) => error switch

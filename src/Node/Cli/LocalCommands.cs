@@ -9,7 +9,7 @@ internal static class LocalCommands
 {
     private static readonly Argument<string> s_device = new("DEVICE")
     {
-        Description = "Number, /dev/ublkbN, or the path of an attached image",
+        Description = "Number, /dev/ublkbN, or the path of an attached image, in a mirror of any of them",
     };
 
     private static readonly Option<bool> s_background = new("--background")
@@ -59,7 +59,7 @@ internal static class LocalCommands
             var operations = new LocalOperations(driver, run, s_time);
             bool mayTakeOver = parse.GetValue(takeOver);
             List<LocalOrder> orders = [.. wanted.Select(local => new LocalOrder(
-                local, mayTakeOver ? operations.OrphanOf(local.Image) : null))];
+                local, operations.OrphanOf(local, mayTakeOver)))];
             return await new LocalForeground(output, driver, run, s_time)
                 .RunAsync(orders).ConfigureAwait(false);
         });
@@ -69,12 +69,17 @@ internal static class LocalCommands
     private static Command Mirror()
     {
         var options = new MirrorOptions();
+        var takeOver = new Option<bool>("--take-over")
+        {
+            Description = "Where a device waits for this mirror, take it over (for services)",
+        };
         var command = new Command("mirror",
             "Serve a volume over several replicas of this host as /dev/ublkbN until Ctrl-C or detach; " +
             "each is made by 'qublk replica format' with the same cluster and volume, and a number of its " +
             "own. The volume goes on while a quorum of them is there, and one that comes back is brought " +
             "up to date");
         options.AddTo(command);
+        command.Options.Add(takeOver);
         command.Options.Add(s_background);
         command.Run(async (parse, output) =>
         {
@@ -87,8 +92,10 @@ internal static class LocalCommands
             }
 
             using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            int? orphan = new LocalOperations(driver, run, s_time)
+                .OrphanOf(wanted, parse.GetValue(takeOver));
             return await new LocalForeground(output, driver, run, s_time)
-                .RunAsync([new LocalOrder(wanted, RecoverId: null)]).ConfigureAwait(false);
+                .RunAsync([new LocalOrder(wanted, orphan)]).ConfigureAwait(false);
         });
         return command;
     }
@@ -100,9 +107,10 @@ internal static class LocalCommands
             Description = "Number, /dev/ublkbN, or image; without it, every device that waits",
             Arity = ArgumentArity.ZeroOrMore,
         };
-        var image = new Option<string?>("--image")
+        var image = new Option<string[]>("--image")
         {
-            Description = "Image behind the device, where nothing is known about it any more",
+            Description = "Image behind the device, where nothing is known about it any more; for a mirror " +
+                "once for each of its images",
         };
         var command = new Command("recover",
             "Take over devices whose serving process died or was stopped while they were in use")
@@ -122,14 +130,14 @@ internal static class LocalCommands
                 throw new CommandException(ExitCode.NotFound, "no device waits for a server");
             }
 
-            string? path = parse.GetValue(image);
-            if (path is not null && ids.Count > 1)
+            string[] paths = parse.GetValue(image) ?? [];
+            if (paths.Length > 0 && ids.Count > 1)
             {
                 throw new CommandException(ExitCode.Usage, "--image goes with one device");
             }
 
             List<LocalOrder> orders =
-                [.. ids.Select(id => new LocalOrder(operations.OptionsForRecovery(id, path), id))];
+                [.. ids.Select(id => new LocalOrder(operations.OptionsForRecovery(id, paths), id))];
             if (parse.GetValue(s_background))
             {
                 return await LocalBackground.StartAsync(
@@ -175,17 +183,21 @@ internal static class LocalCommands
         {
             Description = "Allow a smaller size; what lies behind the new end is lost",
         };
-        var command = new Command("resize", "Change the size of an attached image while it is in use")
+        var command = new Command("resize",
+            "Change the size of an attached image, or make a mirror larger, while it is in use")
         {
             s_device, size, shrink,
         };
-        command.Run((parse, output) => Offline(operations =>
+        command.Run(async (parse, output) =>
         {
+            using KernelUblkDriver driver = KernelUblkDriver.Open(s_time);
+            var operations = new LocalOperations(driver, new RunDirectory(), s_time);
             int id = operations.Resolve(parse.GetValue(s_device)!);
-            operations.Resize(id, parse.GetValue(size), parse.GetValue(shrink));
+            await operations.ResizeAsync(
+                id, parse.GetValue(size), parse.GetValue(shrink)).ConfigureAwait(false);
             output.Device(operations.Show(id));
-            return ExitCode.Success;
-        }));
+            return (int)ExitCode.Success;
+        });
         return command;
     }
 

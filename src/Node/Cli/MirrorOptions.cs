@@ -18,8 +18,8 @@ internal sealed class MirrorOptions
 
     private readonly Option<int> _quorum = new("--quorum")
     {
-        Description = "Replicas that must have a write before it is acknowledged; without it a majority. " +
-            "Use the same one every time",
+        Description = "Replicas that must have a write before it is acknowledged; without it what the " +
+            "replicas were served with before, at first a majority",
     };
 
     private readonly DeviceOptions _device = new(
@@ -33,6 +33,14 @@ internal sealed class MirrorOptions
         Description = "Hours after which all replicas are compared, again and again, and what differs is " +
             "repaired from the majority; 0 for never",
         DefaultValueFactory = _ => HoursOfAWeek,
+    };
+
+    /// <summary>What a mirror is served with where nothing else is known.</summary>
+    public static LocalOptions Standard { get; } = new()
+    {
+        Target = LocalTargetKind.Mirror,
+        PoolBytes = DefaultMemory,
+        ScrubHours = HoursOfAWeek,
     };
 
     /// <summary>Adds them to a command.</summary>

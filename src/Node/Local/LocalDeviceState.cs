@@ -140,6 +140,9 @@ internal sealed class RunDirectory
 
     public string CounterPath(int deviceId) => Path.Combine(_path, $"{deviceId}.counters");
 
+    /// <summary>Where the process that serves a mirror is spoken to.</summary>
+    public string ControlPath(int deviceId) => Path.Combine(_path, $"{deviceId}.control");
+
     /// <summary>A counter page for a device that has no number yet.</summary>
     public string PendingCounterPath() =>
         Path.Combine(_path, $"pending-{Environment.ProcessId}.counters");
@@ -220,6 +223,7 @@ internal sealed class RunDirectory
         File.Delete(CounterPath(deviceId));
         File.Delete(ReplicasPath(deviceId));
         File.Delete(ScrubPath(deviceId));
+        File.Delete(ControlPath(deviceId));
     }
 
     private static void WriteWhole<T>(string path, T content, JsonTypeInfo<T> type)

@@ -22,6 +22,7 @@ internal sealed class LocalMirror
     private readonly Lock _writing = new();
     private volatile List<ReplicaLine> _latest = [];
     private LocalScrubs? _scrubs;
+    private LocalControl? _control;
 
     private LocalMirror(
         LocalOptions options, Loop loop, RunDirectory run, PayloadPool pool, ReplicatedTarget target,
@@ -88,11 +89,13 @@ internal sealed class LocalMirror
     }
 
     /// <summary>
-    /// From now on the run directory tells how far the replicas are, and they are compared now and then.
+    /// From now on the run directory tells how far the replicas are, they are compared now and then, and the
+    /// volume can be made larger.
     /// </summary>
     /// <param name="deviceId">The device.</param>
     public async Task ReportAsync(int deviceId)
     {
+        _control = LocalControl.Open(_run.ControlPath(deviceId), Target, _time);
         _scrubs = new LocalScrubs(Target, _options, _run, deviceId, _time);
         _scrubs.Start();
         _ = await _loop.InvokeAsync(() =>
@@ -111,6 +114,11 @@ internal sealed class LocalMirror
             Target.OnChanged = null;
             return true;
         }).ConfigureAwait(false);
+        if (_control is not null)
+        {
+            await _control.DisposeAsync().ConfigureAwait(false);
+        }
+
         Task scrubsEnded = _scrubs?.EndAsync() ?? Task.CompletedTask;
         await Target.StopAsync().ConfigureAwait(false);
         await scrubsEnded.ConfigureAwait(false);

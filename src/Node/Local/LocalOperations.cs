@@ -1,5 +1,6 @@
 using Ublk.Frontend.Ublk;
 using Ublk.Node.Cli;
+using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
 
@@ -83,9 +84,8 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         run.Remove(deviceId);
     }
 
-    /// <summary>Changes the size of a device and of the file behind it.</summary>
-    /// <returns>The new size in bytes.</returns>
-    public long Resize(int deviceId, long sizeBytes, bool mayShrink)
+    /// <summary>Changes the size of a device and of what is behind it: a file, or a mirror.</summary>
+    public async Task ResizeAsync(int deviceId, long sizeBytes, bool mayShrink)
     {
         DeviceReport device = Show(deviceId);
         if (!device.IsOurs)
@@ -94,16 +94,24 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
                 UblkError.Foreign, $"device {deviceId} was not made by this program");
         }
 
-        if (device.Image is not { } image)
+        bool isMirror = device.Replicas is not null;
+        if (device.Image is null && !isMirror)
         {
             throw new CommandException(ExitCode.Usage,
-                $"device {deviceId} serves no image; only images can be resized");
+                $"device {deviceId} serves no image; only images and mirrors can be resized");
         }
 
         if (sizeBytes % device.BlockBytes != 0)
         {
             throw new CommandException(ExitCode.Usage,
                 $"{sizeBytes} bytes is no whole number of blocks of {device.BlockBytes}");
+        }
+
+        if (sizeBytes < device.SizeBytes && isMirror)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"{Sizes.Format(sizeBytes)} is smaller than now ({Sizes.Format(device.SizeBytes)}): " +
+                "a mirror only grows");
         }
 
         if (sizeBytes < device.SizeBytes && !mayShrink)
@@ -114,39 +122,38 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         }
 
         // Growing: first the bytes, then their announcement. Shrinking: the other way round.
-        bool isFile = BlockImage.IsRegularFile(image);
+        UblkSupport.RequireResizable(driver, deviceId);
+        bool isFile = device.Image is { } path && BlockImage.IsRegularFile(path);
         if (isFile && sizeBytes > device.SizeBytes)
         {
-            BlockImage.Resize(image, sizeBytes);
+            BlockImage.Resize(device.Image!, sizeBytes);
+        }
+        else if (isMirror)
+        {
+            await LocalControl.GrowAsync(run.ControlPath(deviceId), sizeBytes, time).ConfigureAwait(false);
         }
 
         UblkSupport.Resize(driver, deviceId, sizeBytes);
         if (isFile && sizeBytes < device.SizeBytes)
         {
-            BlockImage.Resize(image, sizeBytes);
+            BlockImage.Resize(device.Image!, sizeBytes);
         }
-
-        return sizeBytes;
     }
 
     /// <summary>The options to take a device over with.</summary>
-    public LocalOptions OptionsForRecovery(int deviceId, string? image)
+    /// <param name="deviceId">Device.</param>
+    /// <param name="images">What stands behind it, where that was named: an image, or a mirror's.</param>
+    /// <exception cref="CommandException">Nothing is known of it, or something else.</exception>
+    public LocalOptions OptionsForRecovery(int deviceId, IReadOnlyList<string> images)
     {
-        if (image is not null)
+        if (images.Count > 0)
         {
-            LocalOptions known = TryRead(deviceId)?.Options ?? new LocalOptions();
-            if (known.Target == LocalTargetKind.Mirror)
-            {
-                throw new CommandException(ExitCode.Usage,
-                    $"device {deviceId} served a mirror of {string.Join(", ", known.Images)}, not an image");
-            }
-
-            return known with { Image = Path.GetFullPath(image), Target = LocalTargetKind.Image };
+            return OptionsFor(deviceId, [.. images.Select(Path.GetFullPath)]);
         }
 
         LocalDeviceState state = run.Read(deviceId) ?? throw new CommandException(ExitCode.NotFound,
             $"nothing is known about what device {deviceId} served; name it: " +
-            $"qublk local recover {deviceId} --image PATH");
+            $"qublk local recover {deviceId} --image PATH, for a mirror once for each of its images");
         return state.Options.Target != LocalTargetKind.Memory
             ? state.Options
             : throw new CommandException(ExitCode.Failure,
@@ -171,18 +178,79 @@ internal sealed class LocalOperations(IUblkDriver driver, RunDirectory run, Time
         return orphans;
     }
 
-    /// <summary>The device that waits for a server of this image; null when there is none.</summary>
-    public int? OrphanOf(string image)
+    /// <summary>
+    /// The device that waits for a server of what is wanted, if it may be taken over; null when there is
+    /// none.
+    /// </summary>
+    /// <param name="wanted">What is to be served.</param>
+    /// <param name="mayTakeOver">Whether that was asked for.</param>
+    /// <exception cref="CommandException">
+    /// A mirror waits for one of these images: what is written to it elsewhere would be overwritten by what
+    /// the mirror's users still have under way.
+    /// </exception>
+    public int? OrphanOf(LocalOptions wanted, bool mayTakeOver)
     {
         foreach (int id in Orphans())
         {
-            if (TryRead(id)?.Options.Image == image)
+            LocalOptions? known = TryRead(id)?.Options;
+            if (known is not { Target: LocalTargetKind.Mirror })
+            {
+                if (mayTakeOver && wanted.Target == LocalTargetKind.Image && known?.Image == wanted.Image)
+                {
+                    return id;
+                }
+
+                continue;
+            }
+
+            bool isSame = known.Images.ToHashSet(StringComparer.Ordinal).SetEquals(wanted.Images);
+            if (isSame && mayTakeOver)
             {
                 return id;
+            }
+
+            string? shared = known.Images.FirstOrDefault(
+                image => image == wanted.Image || wanted.Images.Contains(image, StringComparer.Ordinal));
+            if (shared is not null)
+            {
+                throw new CommandException(ExitCode.Busy,
+                    $"device {id} waits for the mirror that {shared} belongs to; take it over with " +
+                    $"'qublk local recover {id}' or 'qublk local mirror --take-over " +
+                    $"{string.Join(' ', known.Images)}', or remove it with 'qublk local detach {id}'");
             }
         }
 
         return null;
+    }
+
+    private LocalOptions OptionsFor(int deviceId, string[] images)
+    {
+        LocalOptions? known = TryRead(deviceId)?.Options;
+        bool isMirror = known?.Target == LocalTargetKind.Mirror;
+        if (images.Length > 1)
+        {
+            return known is null || isMirror
+                ? (known ?? MirrorOptions.Standard) with { Images = images }
+                : throw new CommandException(ExitCode.Usage,
+                    $"device {deviceId} served {known.Image}, not a mirror; name one image");
+        }
+
+        if (isMirror)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"device {deviceId} served a mirror of {string.Join(", ", known!.Images)}, not an image");
+        }
+
+        if (known is null && ReplicaStore.TryReadSuperblock(images[0]) is { } replica)
+        {
+            throw new CommandException(ExitCode.Usage,
+                $"{images[0]} is replica {replica.Identity.Replica} of a volume, and nothing is known " +
+                $"about what device {deviceId} served. If that was a mirror, give --image for each of its " +
+                $"images; if it was this image alone, move {ReplicaFormat.MetadataPath(images[0])} away " +
+                "first");
+        }
+
+        return (known ?? new LocalOptions()) with { Image = images[0], Target = LocalTargetKind.Image };
     }
 
     private LocalDeviceState? TryRead(int deviceId)

@@ -54,6 +54,12 @@ public sealed partial class VolumePrimary : IVolumeEffects
     /// <summary>The configuration in force.</summary>
     public VolumeConfiguration Configuration => _membership.Current;
 
+    /// <summary>Number of the newest configuration, in force or not.</summary>
+    public ConfigurationNumber NewestConfiguration => _membership.Newest;
+
+    /// <summary>Whether all who decide are known by name: only then can they be told who decides.</summary>
+    public bool IsNamed => _membership.IsNamed;
+
     /// <summary>The volume's size in force, in bytes.</summary>
     public long SizeBytes => _membership.SizeBytes;
 

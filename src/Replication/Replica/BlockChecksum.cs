@@ -26,6 +26,11 @@ internal static class BlockChecksum
     /// <param name="bytes">Its bytes; as if zeros followed where they are fewer.</param>
     public static uint Of(ReadOnlySpan<byte> bytes)
     {
+        if (!bytes.ContainsAnyExcept((byte)0))
+        {
+            return 0; // Much of most volumes.
+        }
+
         if (bytes.Length == BlockBytes)
         {
             return Crc32C.Compute(bytes) ^ s_ofZeros;

@@ -1,4 +1,3 @@
-using System.IO.Hashing;
 using Ublk.Replication.State;
 using Ublk.Uring;
 using Ublk.Uring.Native;
@@ -284,7 +283,7 @@ internal sealed class ReplicaReads
             Span<byte> digest = digests.Slice(read.Hashed, Digest.SizeBytes);
             if (!isCorrupt || !TryMarkCorrupt(read.Offset + read.Read + at, length, digest))
             {
-                XxHash128.Hash(bytes.Slice(at, length), digest);
+                BlockDigest.Put(bytes.Slice(at, length), digest);
             }
         }
 

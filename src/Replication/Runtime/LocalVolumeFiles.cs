@@ -2,6 +2,7 @@ using Ublk.Replication.State;
 using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Runtime;
 
@@ -25,8 +26,6 @@ public sealed class LocalVolumeFiles : IDisposable
     {
         Options = options;
         int count = options.Images.Count;
-        Rule = options.WriteQuorum == 0
-            ? QuorumRule.Majority(count) : new QuorumRule(count, options.WriteQuorum);
         _files = new ReplicaFiles?[count];
         _problems = new string?[count];
     }
@@ -35,7 +34,7 @@ public sealed class LocalVolumeFiles : IDisposable
     public LocalVolumeOptions Options { get; }
 
     /// <summary>N and W.</summary>
-    public QuorumRule Rule { get; }
+    public QuorumRule Rule { get; private set; }
 
     /// <summary>The opened replicas by their places; null where one could not be opened.</summary>
     public IReadOnlyList<ReplicaFiles?> Replicas => _files;
@@ -43,7 +42,7 @@ public sealed class LocalVolumeFiles : IDisposable
     /// <summary>Why a replica could not be opened, by places.</summary>
     public IReadOnlyList<string?> Problems => _problems;
 
-    /// <summary>One of those that are open; all agree on volume, size and blocks.</summary>
+    /// <summary>One of those that are open; all agree on volume and blocks.</summary>
     public ReplicaFiles Any { get; private set; } = null!;
 
     /// <summary>Whether the replicas keep checksums: all of them, or none.</summary>
@@ -52,8 +51,11 @@ public sealed class LocalVolumeFiles : IDisposable
     /// <summary>The epoch to begin with: above every promise and every history.</summary>
     public Epoch FirstEpoch { get; internal set; }
 
-    /// <summary>Number of the configuration; the newest that a replica knows.</summary>
-    public ulong ConfigurationNumber { get; private set; } = 1;
+    /// <summary>Size of the volume in bytes; the newest that a replica knows.</summary>
+    public long SizeBytes => Agreement.SizeBytes;
+
+    /// <summary>What is known now of the configuration.</summary>
+    internal LocalAgreement Agreement => LocalAgreement.Of(_files);
 
     /// <summary>
     /// Too few replicas hold something: nothing is decided before every replica has said what it holds.
@@ -111,12 +113,16 @@ public sealed class LocalVolumeFiles : IDisposable
                 $"cluster {wanted.Identity.Cluster}";
         }
 
-        if (files.Opened.State.SizeBytes != Any.Opened.State.SizeBytes ||
-            found.LogicalBlockBytes != wanted.LogicalBlockBytes)
+        // A size that came with a configuration is one that the volume was to have; whoever was away then,
+        // or is new, grows. Without one nobody knows which size is right.
+        LocalAgreement agreement = Agreement;
+        MetadataState state = files.Opened.State;
+        bool isSize = state.Configuration is not null || state.SizeBytes == agreement.SizeBytes ||
+            agreement.IsRecorded && state.SizeBytes < agreement.SizeBytes;
+        if (!isSize || found.LogicalBlockBytes != wanted.LogicalBlockBytes)
         {
-            return $"{files.Path} has {files.Opened.State.SizeBytes} bytes in blocks of " +
-                $"{found.LogicalBlockBytes}, and {Any.Path} {Any.Opened.State.SizeBytes} in blocks of " +
-                $"{wanted.LogicalBlockBytes}";
+            return $"{files.Path} has {state.SizeBytes} bytes in blocks of {found.LogicalBlockBytes}, and " +
+                $"the volume {agreement.SizeBytes} in blocks of {wanted.LogicalBlockBytes}";
         }
 
         if (files.HasChecksums != Any.HasChecksums)
@@ -146,6 +152,42 @@ public sealed class LocalVolumeFiles : IDisposable
         return null;
     }
 
+    /// <summary>
+    /// Who is in each place: by its files, and for one that was not opened yet by what the others have
+    /// recorded. Null where nobody has.
+    /// </summary>
+    internal ReplicaMember?[] Members()
+    {
+        var members = new ReplicaMember?[_files.Length];
+        for (int place = 0; place < members.Length; place++)
+        {
+            members[place] = _files[place]?.Identity is { } identity
+                ? new ReplicaMember(identity.Replica, identity.Incarnation) : null;
+        }
+
+        if (Recorded() is not { } newest)
+        {
+            return members;
+        }
+
+        // Each in its former place, if that is free; the others where there is a place left.
+        foreach (bool isFormer in (ReadOnlySpan<bool>)[true, false])
+        {
+            for (int former = 0; former < members.Length; former++)
+            {
+                ReplicaMember absent = newest.Members[former];
+                bool isNamed = Array.Exists(members, member => member?.Replica == absent.Replica);
+                int place = isFormer ? former : Array.IndexOf(members, null);
+                if (!isNamed && place >= 0 && members[place] is null)
+                {
+                    members[place] = absent;
+                }
+            }
+        }
+
+        return members;
+    }
+
     /// <summary>A replica was opened, or opened again.</summary>
     /// <param name="files">Its files; not refused.</param>
     /// <param name="place">Its place.</param>
@@ -167,6 +209,45 @@ public sealed class LocalVolumeFiles : IDisposable
     }
 
     private static bool IsBlank(ReplicaFiles files) => files.Opened.State.History.Points.IsEmpty;
+
+    // The newest configuration that a replica has recorded.
+    private ReplicaConfiguration? Recorded()
+    {
+        ReplicaConfiguration? newest = null;
+        foreach (ReplicaFiles? files in _files)
+        {
+            ReplicaConfiguration? known = files?.Opened.State.Configuration;
+            newest = (known?.Number ?? 0) > (newest?.Number ?? 0) ? known : newest;
+        }
+
+        return newest;
+    }
+
+    // Two quorums of different rules may have nobody in common.
+    private QuorumRule RuleOf(int wanted)
+    {
+        int count = _files.Length;
+        if (Recorded() is not { } recorded)
+        {
+            return wanted == 0 ? QuorumRule.Majority(count) : new QuorumRule(count, wanted);
+        }
+
+        if (count != recorded.Members.Length)
+        {
+            throw new ReplicaStoreException(ReplicaStoreError.WrongReplica,
+                $"the volume has {recorded.Members.Length} replicas, and {count} are named; name all of " +
+                "them, also those that are lost");
+        }
+
+        if (wanted != 0 && wanted != recorded.WriteQuorum)
+        {
+            throw new ReplicaStoreException(ReplicaStoreError.WrongReplica,
+                $"the volume has a write quorum of {recorded.WriteQuorum}, and {wanted} is wanted; it " +
+                "stays what it was at the first start");
+        }
+
+        return new QuorumRule(count, recorded.WriteQuorum);
+    }
 
     // With the kind of what is wrong where that is the same for all, so that it has its exit code.
     private Exception TooFew(int open, Exception[] failures)
@@ -202,10 +283,9 @@ public sealed class LocalVolumeFiles : IDisposable
             used += IsBlank(files) ? 0 : 1;
             MetadataState state = files.Opened.State;
             highest = Math.Max(highest, Math.Max(state.Promise.Epoch, state.History.Last.Epoch));
-            ConfigurationNumber = Math.Max(ConfigurationNumber, Math.Max(
-                state.Promise.Configuration, state.Configuration?.Number ?? 0));
         }
 
+        Rule = RuleOf(Options.WriteQuorum);
         if (open < Rule.PromiseQuorum)
         {
             throw TooFew(open, Array.FindAll(failures, failure => failure is not null)!);

@@ -146,6 +146,30 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         new ImageOperation(ImageAction.HostRead, read, offsetBytes, buffer.LengthBytes, buffer));
 
     /// <summary>
+    /// Has another thread do something with the files, because the filesystem may take its time; they stay
+    /// open until it has ended.
+    /// </summary>
+    /// <param name="work">What; throws nothing.</param>
+    /// <param name="onEnd">Hears of its end on the loop's thread, whatever has become of the replica.</param>
+    /// <typeparam name="T">What it answers.</typeparam>
+    public void WorkElsewhere<T>(Func<T> work, Action<T> onEnd)
+    {
+        _elsewhere++;
+        _ = Task.Run(() =>
+        {
+            T result = work();
+            _ = _loop.Post(() =>
+            {
+                _home.BeginEvent();
+                _elsewhere--;
+                onEnd(result);
+                TellIfQuiet();
+                _home.EndEvent();
+            });
+        });
+    }
+
+    /// <summary>
     /// Ends its life: nothing new is begun, and when what the kernel has is done, its home hears of it.
     /// </summary>
     /// <param name="hasFailed">Whether its disk failed: then its live page is worth nothing.</param>
@@ -245,16 +269,12 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     void IReplicaEffects.FoundCorrupt(long offsetBytes) => _home.OnCorrupt(this, offsetBytes);
 
-    // Rare, and the filesystem may take its time: done by another thread.
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
     {
-        long beforeBytes = Machine.State.SizeBytes;
-        _elsewhere++;
-        _ = Task.Run(() =>
-        {
-            int result = ReplicaGrowth.Extend(_files, beforeBytes, sizeBytes);
-            _ = _loop.Post(() => OnImageExtended(result, sizeBytes));
-        });
+        long before = Machine.State.SizeBytes;
+        WorkElsewhere(
+            () => ReplicaGrowth.Extend(_files, before, sizeBytes),
+            result => OnImageExtended(result, sizeBytes));
     }
 
     bool IReplicaEffects.TryRent(int lengthBytes, out IoBuffer buffer)
@@ -316,8 +336,6 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     private void OnImageExtended(int result, long sizeBytes)
     {
-        _home.BeginEvent();
-        _elsewhere--;
         if (!IsStopped)
         {
             if (result == 0)
@@ -327,9 +345,6 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
             Machine.OnImageGrown(result, _files.Live.Page, _loop.NowNs);
         }
-
-        TellIfQuiet();
-        _home.EndEvent();
     }
 
     private void TellIfQuiet()

@@ -21,7 +21,6 @@ public sealed class ReplicatedTarget : IBlockTarget
         _driver = driver;
         _loop = loop;
         Limits = limits;
-        SizeBytes = files.Any.Opened.State.SizeBytes;
         HasChecksums = files.HasChecksums;
     }
 
@@ -37,8 +36,8 @@ public sealed class ReplicatedTarget : IBlockTarget
     /// <inheritdoc/>
     public BlockLimits Limits { get; }
 
-    /// <inheritdoc/>
-    public long SizeBytes { get; }
+    /// <summary>Size in bytes that counts, on any thread; grows when a larger one is in force.</summary>
+    public long SizeBytes => _driver.SizeBytes;
 
     /// <summary>Whether replicas keep checksums, and what is read is held against them.</summary>
     public bool HasChecksums { get; }
@@ -105,6 +104,18 @@ public sealed class ReplicatedTarget : IBlockTarget
         Task<ScrubReport> scrub = await _loop.InvokeAsync(
             () => _driver.Scrub(options, onDifference)).ConfigureAwait(false);
         return await scrub.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Makes the volume larger, while requests go on. What is added reads as zeros. Callable from any thread.
+    /// </summary>
+    /// <param name="sizeBytes">New size; the size it has changes nothing.</param>
+    /// <returns>Ends when that size is durable on a write quorum and on all replicas in the stream.</returns>
+    /// <exception cref="VolumeGrowthException">It cannot be; nothing was changed.</exception>
+    public async Task GrowAsync(long sizeBytes)
+    {
+        Task growth = await _loop.InvokeAsync(() => _driver.Grow(sizeBytes)).ConfigureAwait(false);
+        await growth.ConfigureAwait(false);
     }
 
     /// <summary>

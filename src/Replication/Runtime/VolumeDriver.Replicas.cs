@@ -39,7 +39,8 @@ internal sealed partial class VolumeDriver
         VolumeMachine? volume = Primary.Volume;
         string text = $"epoch {_epoch}, {Primary.Stage}, counting {volume?.Replicas.Counting}, in stream " +
             $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
-            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, " +
+            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, {SizeBytes} bytes in " +
+            $"configuration {Primary.Configuration.Number}, newest {Primary.NewestConfiguration}, " +
             $"{_payloads.Count} payload blocks";
         for (int place = 0; place < _replicas.Length; place++)
         {
@@ -137,6 +138,7 @@ internal sealed partial class VolumeDriver
             LookAfter(place, now);
         }
 
+        FollowAgreement(now);
         ConnectAll();
         if (now >= _stopAt && !_isClosing)
         {
@@ -217,7 +219,8 @@ internal sealed partial class VolumeDriver
         {
             LocalReplica replica = _replicas[place];
             bool mayCome = replica.IsOpen && !replica.Link.IsOpen && replica.Link.Ended < 0;
-            if (mayCome && (isServing || !replica.IsNewcomer) && Now >= replica.NextAttemptAt)
+            if (mayCome && (isServing ? !IsAhead(replica) : !replica.IsNewcomer) &&
+                Now >= replica.NextAttemptAt)
             {
                 replica.Link.Open();
                 Primary.OnSession(place, Now);
@@ -291,8 +294,7 @@ internal sealed partial class VolumeDriver
         LocalReplica replica = _replicas[place];
         ReplicaIdentity identity = files.Identity;
         var member = new ReplicaMember(identity.Replica, identity.Incarnation);
-        _members[place] = member;
-        _writer?.Add(place, member);
+        Name(place, member);
         try
         {
             replica.MustReopen = false;
@@ -314,9 +316,24 @@ internal sealed partial class VolumeDriver
         }
     }
 
+    // Who was named by what others have recorded may turn out to be in another place.
+    private void Name(int place, ReplicaMember member)
+    {
+        int former = Array.FindIndex(_members, other => other?.Replica == member.Replica);
+        if (former >= 0 && former != place && _members[place] is { } other)
+        {
+            _members[former] = other;
+            _writer?.Add(former, other);
+        }
+
+        _members[place] = member;
+        _writer?.Add(place, member);
+    }
+
     private void CloseAll()
     {
         _isClosing = true;
+        EndGrowth(new VolumeGrowthException(VolumeGrowthError.NotServed, "the volume is closed"));
         for (int place = 0; place < _replicas.Length; place++)
         {
             _replicas[place].IsHeld = true;

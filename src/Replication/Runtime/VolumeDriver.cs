@@ -54,9 +54,10 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
         _payloads = new PayloadHolder(_memory);
         _timer = new LoopTimer(OnTimer);
         _epoch = found.FirstEpoch;
+        _sizeBytes = found.SizeBytes;
         int count = found.Replicas.Count;
         _replicas = new LocalReplica[count];
-        _members = new ReplicaMember?[count];
+        _members = found.Members();
         _stages = new LocalReplicaStage[count];
         _local = -1;
         BeginEvent();
@@ -91,6 +92,8 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
     private long Now => _loop.NowNs;
 
     private VolumePrimary Primary => _writer!;
+
+    private ReplicaGroup Group => new(ReplicaMask.First(_replicas.Length), _found.Rule);
 
     /// <summary>
     /// Takes a request of the host. Of a write's payload the writer holds a share of its own until every
@@ -178,11 +181,6 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
 
     void IPrimaryEffects.StageChanged(PrimaryStage stage) => _hasStageChanged = true;
 
-    void IPrimaryEffects.ConfigurationChanged()
-    {
-        // Who keeps a local volume, and how large it is, is fixed while it is served.
-    }
-
     private bool TryDeliver()
     {
         bool wasAny = false;
@@ -267,17 +265,17 @@ internal sealed partial class VolumeDriver : IPrimaryEffects, IReplicaHome
         _nextAttemptAt = long.MaxValue;
         _payloads.ReturnAll();
         LocalVolumeOptions options = _found.Options;
-        int count = _replicas.Length;
-        var group = new ReplicaGroup(ReplicaMask.First(count), _found.Rule);
+        LocalAgreement agreement = _found.Agreement;
+        Volatile.Write(ref _sizeBytes, agreement.SizeBytes);
         var primary = new PrimaryOptions
         {
             Volume = _found.Any.Identity.Volume,
             Epoch = _epoch,
             Writer = options.Writer,
-            Configuration = new VolumeConfiguration(_found.ConfigurationNumber, group),
+            Configuration = new VolumeConfiguration(agreement.Number, Group),
             Members = _members,
             Local = _local,
-            SizeBytes = _found.Any.Opened.State.SizeBytes,
+            SizeBytes = agreement.SizeBytes,
             BlockBytes = _found.Any.Opened.Superblock.LogicalBlockBytes,
             Serving = WindowOf(_memory.Host.CapacityBytes) with
             {

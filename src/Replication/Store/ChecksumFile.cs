@@ -171,14 +171,13 @@ public static class ChecksumFile
 
     /// <summary>
     /// Makes the file long enough for a volume that is about to grow, on stable media: after the image was
-    /// extended, before the ring has the new size. Blocks. Pages that are in use are not touched.
+    /// extended by zeros, before the ring has the new size. Blocks. Pages that are in use are not touched.
     /// </summary>
     /// <param name="image">Path of the image.</param>
     /// <param name="beforeBytes">Size of the volume.</param>
     /// <param name="sizeBytes">Size of the volume then.</param>
-    /// <param name="isKnown">Whether what the image has there is known to be zeros.</param>
     /// <returns>0, or −errno; nothing has changed then.</returns>
-    internal static int Extend(string image, long beforeBytes, long sizeBytes, bool isKnown)
+    internal static int Extend(string image, long beforeBytes, long sizeBytes)
     {
         string path = PathOf(image);
         int result = FileHandle.TryOpen(path, FileAccess.ReadWrite, OpenOptions.None, out FileHandle? file);
@@ -195,7 +194,7 @@ public static class ChecksumFile
         }
 
         result = extended.Reserve(first, length - first);
-        result = result is 0 or -Errno.EOPNOTSUPP ? Fill(extended, first, length, isKnown) : result;
+        result = result is 0 or -Errno.EOPNOTSUPP ? Fill(extended, first, length, isKnown: true) : result;
         result = result < 0 ? result : extended.Sync();
         if (result < 0)
         {
@@ -203,6 +202,36 @@ public static class ChecksumFile
         }
 
         return result;
+    }
+
+    /// <summary>Takes the space that a larger volume needs, where it is not there yet. Blocks.</summary>
+    /// <param name="image">Path of the image.</param>
+    /// <param name="sizeBytes">Size of the volume then.</param>
+    /// <param name="formerBytes">Length of the file before, where it was made longer; else 0.</param>
+    /// <returns>0, or −errno.</returns>
+    internal static int MakeRoom(string image, long sizeBytes, out long formerBytes)
+    {
+        string path = PathOf(image);
+        long former = new FileInfo(path).Length, length = LengthOf(sizeBytes);
+        formerBytes = length > former ? former : 0;
+        if (formerBytes == 0)
+        {
+            return 0;
+        }
+
+        using FileHandle file = FileHandle.Open(path, FileAccess.ReadWrite);
+        int result = file.Reserve(former, length - former);
+        return result == -Errno.EOPNOTSUPP ? file.Truncate(length) : result;
+    }
+
+    /// <summary>The volume does not grow after all. Blocks.</summary>
+    /// <param name="image">Path of the image.</param>
+    /// <param name="formerBytes">Length of the file before.</param>
+    /// <returns>0, or −errno.</returns>
+    internal static int GiveBack(string image, long formerBytes)
+    {
+        using FileHandle file = FileHandle.Open(PathOf(image), FileAccess.ReadWrite);
+        return file.Truncate(formerBytes);
     }
 
     private static int PagesOf(long sizeBytes) =>

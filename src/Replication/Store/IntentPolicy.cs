@@ -61,7 +61,7 @@ public sealed class IntentPolicy
     private readonly IntentPolicyOptions _options;
     private readonly GrainMap _marked;
     private readonly GrainMap _fresh;
-    private readonly Line<HotRegion> _hot = new(1024);
+    private readonly Line<HotRegion> _hot;
     private readonly Line<PendingMark> _pending = new(64);
     private readonly Stream[] _streams = new Stream[Streams];
     private int _nextStream;
@@ -78,6 +78,7 @@ public sealed class IntentPolicy
         _options = options;
         _marked = new GrainMap(state.Intents.Grains);
         _fresh = new GrainMap(state.Intents.Grains);
+        _hot = new Line<HotRegion>(Math.Clamp(state.Versions.Regions, 16, 1024));
         foreach ((int first, int count) in state.Intents.EachRun())
         {
             Enqueue(first, count);

@@ -62,7 +62,8 @@ public readonly record struct LiveOperation(
 /// </code>
 /// Why a kill cannot tear it: everything on the way of an operation becomes so by one store. A place of the
 /// list gets its offset and length while it is free, and the store of its sequence makes it valid; A goes
-/// up by one store, which at the same moment makes the places up to A free.
+/// up by one store, which at the same moment makes the places up to A free. Places are taken from the first
+/// one on and emptied from the last one on: behind one whose sequence is 0 there is nothing, ever.
 /// Only a new history changes several values that belong together; they are written to the area not in use,
 /// and one store puts it into use. A new page is ready by its last store.
 /// </summary>
@@ -74,7 +75,9 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
     private int _nextPlace;
 
     /// <summary>Takes memory as a live page; it need not be one yet.</summary>
-    /// <param name="memory">At least as long as <see cref="LivePageLayout.BytesOf"/> says.</param>
+    /// <param name="memory">
+    /// At least as long as <see cref="LivePageLayout.BytesOf"/> says; all zeros, or a page of whatever version.
+    /// </param>
     public LivePage(TMemory memory)
     {
         _memory = memory;
@@ -143,6 +146,16 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
         HistoryPoint applied)
     {
         _memory.Store(LivePageLayout.ReadyAt, 0);
+        ulong magic = _memory.Load(0);
+        bool isOfVersion = magic == LivePageLayout.Magic &&
+            _memory.Load(LivePageLayout.VersionAt) == StoreFormat.Version;
+        if (magic != 0 && !isOfVersion)
+        {
+            // Nobody knows where another version begins its list.
+            Empty(LivePageLayout.FirstAreaAt, StoreFormat.MaxOutOfOrder);
+            Empty(LivePageLayout.SecondAreaAt, StoreFormat.MaxOutOfOrder);
+        }
+
         _memory.Store(0, LivePageLayout.Magic);
         _memory.Store(LivePageLayout.VersionAt, StoreFormat.Version);
         StoreBits(LivePageLayout.IncarnationAt, incarnation.Value);
@@ -200,15 +213,7 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
     {
         long other = _area == LivePageLayout.FirstAreaAt
             ? LivePageLayout.SecondAreaAt : LivePageLayout.FirstAreaAt;
-        for (int place = 0; place < StoreFormat.MaxOutOfOrder; place++)
-        {
-            long at = other + LivePageLayout.OffsetOfPlace(place);
-            if (_memory.Load(at) != 0)
-            {
-                _memory.Store(at, 0);
-            }
-        }
-
+        Empty(other, UsedPlaces(other));
         _memory.Store(other, applied.Epoch);
         _memory.Store(other + LivePageLayout.AppliedAt, applied.Sequence);
         _memory.Store(LivePageLayout.AreaAt, other == LivePageLayout.FirstAreaAt ? 0ul : 1ul);
@@ -246,7 +251,7 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
         long area = AreaInUse();
         ulong applied = _memory.Load(area + LivePageLayout.AppliedAt);
         var list = new List<LiveOperation>();
-        for (int place = 0; place < StoreFormat.MaxOutOfOrder; place++)
+        for (int place = UsedPlaces(area) - 1; place >= 0; place--)
         {
             long at = area + LivePageLayout.OffsetOfPlace(place);
             ulong sequence = _memory.Load(at);
@@ -264,6 +269,27 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
 
     private long AreaInUse() => _memory.Load(LivePageLayout.AreaAt) == 0
         ? LivePageLayout.FirstAreaAt : LivePageLayout.SecondAreaAt;
+
+    // Places that ever held something in this history.
+    private int UsedPlaces(long area)
+    {
+        int used = 0;
+        while (used < StoreFormat.MaxOutOfOrder &&
+            _memory.Load(area + LivePageLayout.OffsetOfPlace(used)) != 0)
+        {
+            used++;
+        }
+
+        return used;
+    }
+
+    private void Empty(long area, int places)
+    {
+        for (int place = places - 1; place >= 0; place--)
+        {
+            _memory.Store(area + LivePageLayout.OffsetOfPlace(place), 0);
+        }
+    }
 
     private static UInt128 BitsOf(Guid id)
     {

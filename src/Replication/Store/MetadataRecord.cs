@@ -139,13 +139,11 @@ public static class MetadataRecord
     /// <summary>Judges 4096 bytes and reads the header of a valid record.</summary>
     /// <param name="record">The bytes.</param>
     /// <param name="identity">The log's identity.</param>
-    /// <param name="header">The header; all zero unless the record is valid.</param>
-    /// <param name="crc">Its checksum; 0 unless the record is valid.</param>
+    /// <param name="opened">The record; nothing unless it is valid.</param>
     public static RecordVerdict Open(
-        ReadOnlySpan<byte> record, Incarnation identity, out RecordHeader header, out uint crc)
+        ReadOnlySpan<byte> record, Incarnation identity, out OpenRecord opened)
     {
-        header = default;
-        crc = 0;
+        opened = default;
         record = record[..Bytes];
         if (BinaryPrimitives.ReadUInt64LittleEndian(record) != Magic)
         {
@@ -175,13 +173,13 @@ public static class MetadataRecord
             return RecordVerdict.Newer;
         }
 
-        crc = stored;
-        header = new RecordHeader(
+        var header = new RecordHeader(
             kind, flags,
             BinaryPrimitives.ReadUInt64LittleEndian(record[NumberAt..]),
             BinaryPrimitives.ReadUInt32LittleEndian(record[PreviousAt..]),
             BinaryPrimitives.ReadUInt64LittleEndian(record[CheckpointAt..]),
             length);
+        opened = new OpenRecord(header, stored, Payload(record, header));
         return RecordVerdict.Valid;
     }
 

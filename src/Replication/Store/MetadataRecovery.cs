@@ -11,7 +11,7 @@ namespace Ublk.Replication.Store;
 /// A record that is damaged below the highest one is a hole; two damaged ones after it were not torn by one
 /// write; a vault or (after a process crash) a live page that names a record beyond the highest one proves
 /// that records were lost. All of that is damage, and the replica is to be quarantined. Reads every slot of
-/// the ring three times at most.
+/// the ring twice at most.
 /// </summary>
 public sealed class MetadataRecovery
 {
@@ -186,18 +186,19 @@ public sealed class MetadataRecovery
     {
         var chain = new ChainReader(_reader, _layout, _scan);
         ulong begin = _scan.CheckpointBegin, last = _scan.Highest;
-        List<BatchPlace> cutOff = BatchPlace.FindCutOff(chain, begin, last);
+        List<BatchPlace> cutOff = BatchPlace.FindCutOff(_scan, _layout, begin, last);
         int nextCutOff = 0;
         bool isSkipping = false;
         ulong checkpoint = begin;
         for (ulong number = begin; number <= last; number++)
         {
-            if (!chain.TryRead(number, out RecordHeader header, out ReadOnlySpan<byte> left))
+            if (!chain.TryRead(number, out OpenRecord record))
             {
                 return Damaged(MetadataDamage.Hole, number, "it could be read once, but not again");
             }
 
-            isSkipping &= (header.Flags & RecordFlags.Opened) == RecordFlags.None;
+            ReadOnlySpan<byte> left = record.Payload;
+            isSkipping &= (record.Header.Flags & RecordFlags.Opened) == RecordFlags.None;
             int at = 0;
             while (MetadataEntry.TryTake(ref left, out MetadataEntryType type, out ReadOnlySpan<byte> entry))
             {

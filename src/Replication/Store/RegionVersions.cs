@@ -2,7 +2,7 @@ namespace Ublk.Replication.Store;
 
 /// <summary>
 /// The version of every region: sequence of the last operation that touched it, 0 when none did. Dense, in
-/// chunks of 4096 regions that are made when the first of them has a version; 8 MiB per TiB at most.
+/// chunks of up to 4096 regions that are made when the first of them has a version; 8 MiB per TiB at most.
 /// </summary>
 public sealed class RegionVersions
 {
@@ -37,7 +37,8 @@ public sealed class RegionVersions
             ref ulong[]? chunk = ref _chunks[region / ChunkRegions];
             if (value != 0 || chunk is not null)
             {
-                (chunk ??= new ulong[ChunkRegions])[region % ChunkRegions] = value;
+                chunk ??= new ulong[Math.Min(ChunkRegions, Regions - region / ChunkRegions * ChunkRegions)];
+                chunk[region % ChunkRegions] = value;
             }
         }
     }
@@ -59,6 +60,12 @@ public sealed class RegionVersions
     public void Grow(int regions)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(regions, Regions);
+        int last = _chunks.Length - 1;
+        if (last >= 0 && _chunks[last] is not null)
+        {
+            Array.Resize(ref _chunks[last], Math.Min(ChunkRegions, regions - last * ChunkRegions));
+        }
+
         Array.Resize(ref _chunks, StoreFormat.Covering(regions, ChunkRegions));
         Regions = regions;
     }

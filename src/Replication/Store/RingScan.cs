@@ -33,24 +33,20 @@ internal sealed class RingScan
     public static RingScan Of(IMetadataReader reader, RingLayout layout)
     {
         var scan = new RingScan(layout);
-        byte[] block = new byte[MetadataRecord.Bytes];
         for (int slot = 0; slot < layout.Records; slot++)
         {
             ref Slot found = ref scan._slots[slot];
-            if (!reader.TryRead(RingLayout.OffsetOfSlot(slot), block))
-            {
-                found.Content = SlotContent.Damaged;
-                continue;
-            }
-
             RecordVerdict verdict =
-                MetadataRecord.Open(block, layout.Identity, out RecordHeader header, out uint crc);
+                reader.Open(RingLayout.OffsetOfSlot(slot), layout.Identity, out OpenRecord record);
+            RecordHeader header = record.Header;
             found.Content = ContentOf(verdict, header);
             if (found.Content == SlotContent.Record)
             {
                 found.Number = header.Number;
-                found.Crc = crc;
+                found.Crc = record.Crc;
                 found.PreviousCrc = header.PreviousCrc;
+                found.IsOpened = (header.Flags & RecordFlags.Opened) != RecordFlags.None;
+                found.Mark = LastMarkOf(record.Payload);
                 if (header.Number > scan.Highest && layout.SlotOf(header.Number) == slot)
                 {
                     scan.Highest = header.Number;
@@ -71,11 +67,34 @@ internal sealed class RingScan
         _ => SlotContent.Damaged,
     };
 
+    // Where the last batch of a record begins that does not end in it, or that it only ends one.
+    private static short LastMarkOf(ReadOnlySpan<byte> payload)
+    {
+        short mark = Slot.NoMark;
+        int length = payload.Length;
+        for (int at = 0;
+            MetadataEntry.TryTake(ref payload, out MetadataEntryType type, out _); at = length - payload.Length)
+        {
+            mark = type switch
+            {
+                MetadataEntryType.BatchBegin => (short)at,
+                MetadataEntryType.BatchEnd => Slot.EndMark,
+                _ => mark,
+            };
+        }
+
+        return mark;
+    }
+
     internal struct Slot
     {
+        public const short NoMark = -1, EndMark = -2;
+
         public ulong Number;
         public uint Crc;
         public uint PreviousCrc;
         public SlotContent Content;
+        public bool IsOpened;
+        public short Mark;
     }
 }

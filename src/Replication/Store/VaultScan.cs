@@ -21,20 +21,17 @@ internal sealed class VaultScan
     public static VaultScan Of(IMetadataReader reader, RingLayout layout)
     {
         var scan = new VaultScan();
-        byte[] block = new byte[MetadataRecord.Bytes];
         for (int slot = 0; slot < StoreFormat.VaultSlots; slot++)
         {
-            RecordHeader header = default;
-            RecordVerdict verdict = reader.TryRead(layout.OffsetOfVaultSlot(slot), block)
-                ? MetadataRecord.Open(block, layout.Identity, out header, out _)
-                : RecordVerdict.Damaged;
-            scan.Add(slot, verdict, header, block);
+            RecordVerdict verdict =
+                reader.Open(layout.OffsetOfVaultSlot(slot), layout.Identity, out OpenRecord record);
+            scan.Add(slot, verdict, record);
         }
 
         return scan;
     }
 
-    private void Add(int slot, RecordVerdict verdict, in RecordHeader header, ReadOnlySpan<byte> block)
+    private void Add(int slot, RecordVerdict verdict, in OpenRecord record)
     {
         IsNewer |= verdict == RecordVerdict.Newer;
         if (verdict is RecordVerdict.Blank or RecordVerdict.Foreign or RecordVerdict.Newer)
@@ -42,9 +39,10 @@ internal sealed class VaultScan
             return;
         }
 
+        RecordHeader header = record.Header;
         bool isInPlace = verdict == RecordVerdict.Valid && header.Kind == RecordKind.Vault &&
             header.Number % StoreFormat.VaultSlots == (ulong)slot;
-        VaultContent? content = isInPlace ? VaultRecord.Read(MetadataRecord.Payload(block, header)) : null;
+        VaultContent? content = isInPlace ? VaultRecord.Read(record.Payload) : null;
         if (content is null)
         {
             _damaged[slot] = true;

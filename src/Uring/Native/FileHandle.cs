@@ -98,6 +98,21 @@ public sealed class FileHandle : SafeHandleZeroOrMinusOneIsInvalid
     /// <param name="lengthBytes">New length.</param>
     public int Truncate(long lengthBytes) => Libc.Result(Libc.Truncate(Fd, lengthBytes));
 
+    /// <summary>
+    /// Makes a range of a block device read as zeros; where the device cannot do that by itself, the kernel
+    /// writes them, which takes as long as it does. Answers 0 or −errno.
+    /// </summary>
+    /// <param name="offsetBytes">Start; a multiple of the device's block.</param>
+    /// <param name="lengthBytes">Length; likewise.</param>
+    public int Zero(long offsetBytes, long lengthBytes)
+    {
+        const int Punch = (int)(FallocateModes.PunchHole | FallocateModes.KeepSize);
+        const int Zeros = (int)(FallocateModes.ZeroRange | FallocateModes.KeepSize);
+        int result = Libc.Result(Libc.Fallocate(Fd, Punch, offsetBytes, lengthBytes));
+        return result == -Errno.EOPNOTSUPP
+            ? Libc.Result(Libc.Fallocate(Fd, Zeros, offsetBytes, lengthBytes)) : result;
+    }
+
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.Close((int)handle) == 0;
 }

@@ -50,7 +50,7 @@ internal sealed partial class ClusterHistory
     private void MendRot()
     {
         const int MaxScrubs = 20;
-        if (_options.WeightOf(FaultKind.Rot) == 0)
+        if (!_options.HasChecksums || !_world.HasRot)
         {
             return;
         }

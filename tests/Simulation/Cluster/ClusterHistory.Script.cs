@@ -29,6 +29,10 @@ internal sealed partial class ClusterHistory
             {
                 host.Open();
                 host.Image.Survives = Survival.Nothing;
+                if (host.Checksums is not null)
+                {
+                    host.Checksums.Survives = Survival.Nothing;
+                }
             }
 
             history.Control();
@@ -115,6 +119,30 @@ internal sealed partial class ClusterHistory
     {
         Read(block);
         Done();
+    }
+
+    /// <summary>The host reads a block, and is told that this cannot be.</summary>
+    /// <param name="block">Which.</param>
+    public void ReadFails(int block)
+    {
+        int before = _client.OkCount;
+        ReadDone(block);
+        Expect(_client.OkCount == before, $"block {block} cannot be read");
+    }
+
+    /// <summary>The replicas are compared.</summary>
+    public void Scrub()
+    {
+        PrimaryHost writer = Writer;
+        writer.Scrub();
+        Until(() => writer.Scrubbed is not null);
+    }
+
+    /// <summary>The volume has been at rest for so long that nothing is hot any more.</summary>
+    public void Rest()
+    {
+        FlushDone();
+        Until(() => _hosts.TrueForAll(host => host.Machine is not { State.Intents.Count: > 0 }));
     }
 
     /// <summary>The host flushes; the answer is not waited for.</summary>

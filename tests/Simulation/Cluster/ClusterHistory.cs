@@ -345,16 +345,16 @@ internal sealed partial class ClusterHistory
     private void CompareImages()
     {
         const int Piece = 64 << 10;
-        byte[] one = new byte[Piece], other = new byte[Piece];
         ReplicaHost[] members = [.. _hosts.Where(host => Newest.Configuration.Members.Has(host.Place))];
         for (long offset = 0; offset < Newest.SizeBytes; offset += Piece)
         {
-            members[0].Image.Peek(offset, one);
-            foreach (ReplicaHost member in members)
+            foreach (ReplicaHost member in members.AsSpan(1))
             {
-                member.Image.Peek(offset, other);
-                if (!one.AsSpan().SequenceEqual(other))
+                if (!members[0].Image.IsSame(member.Image, offset, Piece))
                 {
+                    byte[] one = new byte[Piece], other = new byte[Piece];
+                    members[0].Image.Peek(offset, one);
+                    member.Image.Peek(offset, other);
                     int at = one.AsSpan().CommonPrefixLength(other);
                     throw new HistoryException(
                         $"images of replicas {members[0].Place} and {member.Place} differ at {offset + at} " +

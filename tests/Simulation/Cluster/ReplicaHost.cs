@@ -77,7 +77,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         {
             Volume = world.Volume,
             BlockBytes = world.Options.BlockBytes,
-            MaxOperations = 1024,
+            MaxOperations = 256,
             MaxImageOperations = MaxImageOperations,
             DrainLimitNs = 10 * LatencyModel.Second,
             Intents = new IntentPolicyOptions { MaxHotGrains = world.MaxHotGrains },

@@ -28,6 +28,11 @@ public sealed partial class ScheduleTests : IDisposable
     private static readonly SimulationOptions s_two =
         s_usual with { Replicas = 2, WriteQuorum = 2, Nodes = 2 };
 
+    private static readonly SimulationOptions s_checked = s_usual with { HasChecksums = true };
+
+    private static readonly SimulationOptions s_checkedTwo =
+        s_two with { WriteQuorum = 1, HasChecksums = true };
+
     private static readonly SimulationOptions s_four =
         s_usual with { Replicas = 4, WriteQuorum = 3, Nodes = 4 };
 
@@ -77,6 +82,11 @@ public sealed partial class ScheduleTests : IDisposable
         new("section 6", ReconcileIsCutShort),
         new("section 6", WhatIsOutOfOrderIsNotLost),
         new("section 7", ALostDiskIsReplaced),
+        new("section 7", ACorruptSourceIsNotCopied) { World = s_checked },
+        new("section 7", WhatNobodyHasIsNotShown) { World = s_checkedTwo },
+        new("section 7", WhoComesLaterBringsItBack) { World = s_checked },
+        new("section 3", WhatWasHotIsNotKnown) { World = s_checked },
+        new("section 3", ChecksumsAreSyncedBeforeTheyCount) { World = s_checked },
     ];
 
     private readonly WorldPools _pools = new();
@@ -153,6 +163,11 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(AnIdleVolumeIsNotVoided), nameof(Mistake.HeartbeatsWithoutCommit))]
     [InlineData(nameof(OneOfTwoDoesNotServe), nameof(Mistake.FewerStarts))]
     [InlineData(nameof(NeitherHalfOfFourServes), nameof(Mistake.FewerStarts))]
+    [InlineData(nameof(ACorruptSourceIsNotCopied), nameof(Mistake.ChecksumsNotCompared))]
+    [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.CorruptReplacedByAny))]
+    [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.LostBlockShown))]
+    [InlineData(nameof(WhatWasHotIsNotKnown), nameof(Mistake.HotChecksumsTrusted))]
+    [InlineData(nameof(ChecksumsAreSyncedBeforeTheyCount), nameof(Mistake.ChecksumsNotSynced))]
     public void TheScheduleSeesTheMistake(string name, string mistake)
     {
         Mistakes.Made = Enum.Parse<Mistake>(mistake);

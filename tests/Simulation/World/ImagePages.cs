@@ -23,6 +23,8 @@ internal sealed class ImagePages(PagePool pool)
 {
     private const int SectorBytes = 512;
 
+    private static readonly byte[] s_zeros = new byte[PagePool.PageBytes];
+
     private readonly List<int> _dirty = [];
     private readonly Stack<Versions> _freeVersions = new();
     private byte[]?[] _visible = [];
@@ -69,6 +71,11 @@ internal sealed class ImagePages(PagePool pool)
             Array.Resize(ref _versions, pages);
         }
     }
+
+    /// <summary>What a read sees now of a page; until it is changed.</summary>
+    /// <param name="offsetBytes">Its start.</param>
+    public ReadOnlySpan<byte> Page(long offsetBytes) =>
+        _visible[offsetBytes / PagePool.PageBytes] ?? s_zeros;
 
     /// <summary>Copies what a read sees now.</summary>
     public void Read(long offsetBytes, Span<byte> bytes)
@@ -119,6 +126,21 @@ internal sealed class ImagePages(PagePool pool)
             Add(page, fresh);
             done += length;
         }
+    }
+
+    /// <summary>Changes content on stable media at once.</summary>
+    /// <param name="offsetBytes">Start.</param>
+    /// <param name="bytes">What is there then: of one page, of which nothing is in the cache.</param>
+    public void WriteThrough(long offsetBytes, ReadOnlySpan<byte> bytes)
+    {
+        (int page, int at, int length) = Part(offsetBytes, bytes.Length);
+        if (_versions[page] is not null || length != bytes.Length)
+        {
+            throw new ArgumentException("not of one page that is clean", nameof(bytes));
+        }
+
+        byte[] content = _visible[page] ??= CopyOf(s_zeros);
+        bytes.CopyTo(content.AsSpan(at));
     }
 
     /// <summary>Whether another disk shows the same.</summary>

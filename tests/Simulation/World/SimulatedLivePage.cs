@@ -30,7 +30,13 @@ internal sealed class SimulatedLivePage : INodeWatcher
     public LivePage<MappedLiveMemory> Open() => new(new MappedLiveMemory(_mapping));
 
     /// <summary>The page is lost, with the disk.</summary>
-    public void Replace() => _mapping.Bytes.Clear();
+    public void Replace()
+    {
+        Clear(0);
+        Clear(LivePageLayout.FirstAreaAt);
+        Clear(LivePageLayout.SecondAreaAt);
+        Clear(LivePageLayout.VersionsAt);
+    }
 
     /// <inheritdoc/>
     public void OnProcessKilled()
@@ -42,7 +48,18 @@ internal sealed class SimulatedLivePage : INodeWatcher
     {
         if (_random.Chance(500))
         {
-            _mapping.Bytes.Clear();
+            Replace();
+        }
+    }
+
+    // Each part is filled from its beginning: behind 4 KiB of zeros there is nothing else.
+    private void Clear(long partBytes)
+    {
+        const int Block = 4096;
+        for (Span<byte> left = _mapping.Bytes[(int)partBytes..];
+            left.Length >= Block && left[..Block].ContainsAnyExcept((byte)0); left = left[Block..])
+        {
+            left[..Block].Clear();
         }
     }
 }

@@ -1,6 +1,7 @@
 using Ublk.Replication.Store;
 using Ublk.Uring;
 using Ublk.Uring.Native;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Tests.Simulation.World;
 
@@ -16,6 +17,7 @@ internal sealed class SimulatedMetadata : IMetadataReader, INodeWatcher
     private readonly SimulationClock _clock;
     private readonly SimulationRandom _random;
     private readonly ImagePages _pages;
+    private readonly Known?[] _known;
     private readonly byte[] _underWay = new byte[MetadataRecord.Bytes];
     private long _underWayAt;
     private int _writeNumber;
@@ -33,7 +35,9 @@ internal sealed class SimulatedMetadata : IMetadataReader, INodeWatcher
         _node = node;
         _clock = clock;
         _random = random;
-        _pages = pools.RentImage(layout.OffsetOfVaultSlot(0) + StoreFormat.TrailerBytes);
+        long length = layout.OffsetOfVaultSlot(0) + StoreFormat.TrailerBytes;
+        _pages = pools.RentImage(length);
+        _known = new Known?[length / PagePool.PageBytes];
         Layout = layout;
         node.Watch(this);
     }
@@ -80,15 +84,27 @@ internal sealed class SimulatedMetadata : IMetadataReader, INodeWatcher
     /// <param name="bytes">The bytes.</param>
     public void Put(long offsetBytes, ReadOnlySpan<byte> bytes)
     {
-        _pages.Write(offsetBytes, bytes.Length, bytes);
-        _pages.Sync(_pages.LastChange);
+        _known[offsetBytes / PagePool.PageBytes] = null;
+        _pages.WriteThrough(offsetBytes, bytes);
     }
 
     /// <inheritdoc/>
-    public bool TryRead(long offsetBytes, Span<byte> block)
+    public RecordVerdict Open(long offsetBytes, Incarnation identity, out OpenRecord record)
     {
-        _pages.Read(offsetBytes, block[..MetadataRecord.Bytes]);
-        return !_random.Chance(ReadErrorPermille);
+        ReadOnlySpan<byte> page = _pages.Page(offsetBytes);
+        ref Known? known = ref _known[offsetBytes / PagePool.PageBytes];
+        if (known is not { } same || same.Identity != identity)
+        {
+            RecordVerdict verdict = MetadataRecord.Open(page, identity, out record);
+            known = new Known(identity, verdict, record.Header, record.Crc);
+        }
+        else
+        {
+            record = same.Verdict == RecordVerdict.Valid
+                ? new OpenRecord(same.Header, same.Crc, MetadataRecord.Payload(page, same.Header)) : default;
+        }
+
+        return _random.Chance(ReadErrorPermille) ? RecordVerdict.Damaged : known.Value.Verdict;
     }
 
     /// <summary>The file is lost, with the disk: another one, empty, is in its place.</summary>
@@ -101,6 +117,7 @@ internal sealed class SimulatedMetadata : IMetadataReader, INodeWatcher
         }
 
         Layout = layout;
+        Array.Clear(_known);
         _pages.Reset(layout.OffsetOfVaultSlot(0) + StoreFormat.TrailerBytes);
     }
 
@@ -155,4 +172,9 @@ internal sealed class SimulatedMetadata : IMetadataReader, INodeWatcher
             }
         }
     }
+
+    // What a page was found to be the last time; forgotten when it is written. A ring is opened time and
+    // again, and only a few of its records are others then.
+    private readonly record struct Known(
+        Incarnation Identity, RecordVerdict Verdict, RecordHeader Header, uint Crc);
 }

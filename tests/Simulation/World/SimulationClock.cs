@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Ublk.Tests.Simulation.World;
 
 /// <summary>
@@ -8,7 +10,9 @@ internal sealed class SimulationClock
 {
     private const long RetryDelay = LatencyModel.Millisecond;
 
-    private readonly Queue<Entry> _retries = new();
+    // In a circle: who tries in vain stays in its place, and the next one comes first.
+    private readonly List<Entry> _retries = [];
+    private int _firstRetry;
     private Entry[] _heap = new Entry[1024];
     private int _heapCount;
     private long _nextNumber;
@@ -30,6 +34,7 @@ internal sealed class SimulationClock
         Array.Clear(_heap, 0, _heapCount);
         _heapCount = 0;
         _retries.Clear();
+        _firstRetry = 0;
         Now = 0;
         _nextNumber = 0;
         Fingerprint = 0;
@@ -68,7 +73,7 @@ internal sealed class SimulationClock
     /// </summary>
     /// <param name="happening">What.</param>
     public void Retry(Action happening) =>
-        _retries.Enqueue(new Entry(Now + RetryDelay, _nextNumber++, happening));
+        _retries.Insert(_firstRetry++, new Entry(Now + RetryDelay, _nextNumber++, happening));
 
     /// <summary>The next thing happens; false when nothing is left.</summary>
     public bool Step()
@@ -78,7 +83,7 @@ internal sealed class SimulationClock
             return false;
         }
 
-        Entry next = IsRetryNext ? _retries.Dequeue() : Take();
+        Entry next = IsRetryNext ? TakeRetry() : Take();
         ComeTo(next);
         next.Happening();
         return true;
@@ -91,11 +96,14 @@ internal sealed class SimulationClock
     /// <param name="end">The time.</param>
     public void PassRetries(long end)
     {
+        Span<Entry> retries = CollectionsMarshal.AsSpan(_retries);
         while (Now <= end && IsRetryNext)
         {
-            Entry next = _retries.Dequeue();
+            ref Entry next = ref retries[FirstRetry];
             ComeTo(next);
-            Retry(next.Happening);
+            next.Time += RetryDelay;
+            next.Number = _nextNumber++;
+            _firstRetry = FirstRetry + 1;
         }
     }
 
@@ -103,7 +111,7 @@ internal sealed class SimulationClock
     /// <param name="time">The time.</param>
     public void RunUntil(long time)
     {
-        while (Count > 0 && (IsRetryNext ? _retries.Peek() : _heap[0]).Time <= time)
+        while (Count > 0 && (IsRetryNext ? _retries[FirstRetry] : _heap[0]).Time <= time)
         {
             Step();
         }
@@ -111,8 +119,18 @@ internal sealed class SimulationClock
         Now = Math.Max(Now, time);
     }
 
+    private int FirstRetry => _firstRetry < _retries.Count ? _firstRetry : 0;
+
     private bool IsRetryNext => _retries.Count > 0 &&
-        (_heapCount == 0 || _retries.Peek().IsBefore(_heap[0]));
+        (_heapCount == 0 || _retries[FirstRetry].IsBefore(_heap[0]));
+
+    private Entry TakeRetry()
+    {
+        _firstRetry = FirstRetry;
+        Entry next = _retries[_firstRetry];
+        _retries.RemoveAt(_firstRetry);
+        return next;
+    }
 
     private void ComeTo(in Entry next)
     {
@@ -151,9 +169,9 @@ internal sealed class SimulationClock
         return first;
     }
 
-    private readonly record struct Entry(long Time, long Number, Action Happening)
+    private record struct Entry(long Time, long Number, Action Happening)
     {
-        public bool IsBefore(in Entry other) =>
+        public readonly bool IsBefore(in Entry other) =>
             Time != other.Time ? Time < other.Time : Number < other.Number;
     }
 }

@@ -122,7 +122,7 @@ public class ReplicaFiles : IDisposable
             file.SetLength(sizeBytes);
             file.Flush(flushToDisk: true);
             Step(FileStep.Grow, StepPlace.Middle);
-            int result = HasChecksums ? ChecksumFile.Extend(Path, before, sizeBytes, isKnown: true) : 0;
+            int result = HasChecksums ? ChecksumFile.Extend(Path, before, sizeBytes) : 0;
             if (result < 0)
             {
                 return result;

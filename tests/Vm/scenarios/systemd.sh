@@ -12,6 +12,8 @@ if [[ ${1:-} != inside ]]; then
     mkdir -p /run/systemd/system
     sed "s#^ExecStart=qublk #ExecStart=$qublk #" \
         "$root/deploy/systemd/qublk-local@.service" >/run/systemd/system/qublk-local@.service
+    sed "s#^ExecStart=qublk #ExecStart=$qublk #; s#/etc/qublk/#/run/mirrors/#" \
+        "$root/deploy/systemd/qublk-mirror@.service" >/run/systemd/system/qublk-mirror@.service
     # systemd shares mounts with the namespaces of its services, but not where it is a container's.
     mount --make-rshared /
     unshare --pid --fork --mount-proc --propagation shared env container=vm \
@@ -71,4 +73,35 @@ expect_code 1 systemctl start "$missing"
     fail "exit code for a missing image: $(systemctl show --property ExecMainStatus "$missing")"
 [[ $(systemctl is-active "$missing") == failed ]] || fail 'a missing image is tried again'
 say 'a missing image fails with the exit code of its kind'
+
+replicas=()
+for number in 1 2 3; do
+    replicas+=("$store/replica$number.img")
+    "$qublk" replica format "$store/replica$number.img" --size 64M --replica "$number" \
+        --cluster 00000000000000000000000000000c03 --volume 00000000000000000000000000000703 >/dev/null
+done
+mkdir -p /run/mirrors
+echo "IMAGES=${replicas[*]}" >/run/mirrors/mirror-three.conf
+unit=qublk-mirror@three.service
+systemctl start "$unit"
+make_fs ext4 /dev/ublkb0
+mount /dev/ublkb0 /mnt/fs
+echo first >/mnt/fs/file
+sync -f /mnt/fs
+systemctl restart "$unit"
+echo second >>/mnt/fs/file
+sync -f /mnt/fs
+before=$(main_pid)
+kill -KILL "$before"
+echo third >>/mnt/fs/file
+sync -f /mnt/fs
+within 20 systemctl is-active "$unit"
+[[ $(main_pid) != "$before" && ! -e /dev/ublkb1 ]] || fail 'not taken over'
+echo 3 >/proc/sys/vm/drop_caches
+[[ $(tr '\n' ' ' </mnt/fs/file) == 'first second third ' ]] || fail "content: $(cat /mnt/fs/file)"
+umount /mnt/fs
+systemctl stop "$unit"
+[[ ! -e /dev/ublkb0 ]] || fail 'the device outlives the service'
+cmp "${replicas[0]}" "${replicas[1]}" && cmp "${replicas[0]}" "${replicas[2]}" || fail 'images differ'
+say 'a mirror as a service: restarted and killed under a mounted filesystem'
 no_io_errors

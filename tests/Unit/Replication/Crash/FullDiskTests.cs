@@ -82,7 +82,7 @@ public sealed class FullDiskTests : IDisposable
         Assert.Equal(metadata, File.ReadAllBytes(ReplicaFormat.MetadataPath(_image)));
         Assert.Equal(checksums, File.ReadAllBytes(ChecksumFile.PathOf(_image)));
         Assert.NotNull(ReplicaStore.Load(_image, Size, CrashChild.Boot, null));
-        Assert.Equal(-Errno.ENOSPC, ChecksumFile.Extend(_image, Size, 8L << 30, isKnown: true));
+        Assert.Equal(-Errno.ENOSPC, ChecksumFile.Extend(_image, Size, 8L << 30));
         Assert.Equal(checksums, File.ReadAllBytes(ChecksumFile.PathOf(_image)));
     }
 

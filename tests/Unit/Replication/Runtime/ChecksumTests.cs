@@ -208,6 +208,35 @@ public sealed class ChecksumTests
         Assert.Equal(16 << 8, ScanOf(volume, 0).Sound);
     }
 
+    // To the middle of a block, and of a page; the last one has grown when it is back.
+    [Fact]
+    public void AVolumeGrowsWithItsChecksums()
+    {
+        using LocalVolume volume = new LocalVolume(hasChecksums: true).Start();
+        var random = new Random(12);
+        volume.Work(random, 30);
+        volume.Grow((18 << 20) + 512);
+        volume.Work(random, 30);
+        volume.Write((18 << 20), 512, random);
+        volume.CheckAll();
+        volume.Close(2);
+        volume.Grow(40 << 20);
+        volume.Work(random, 60);
+        volume.Target.ReopenReplica(2);
+        volume.UntilInSync();
+        volume.CheckAll();
+        Damage(volume, place: 0, (18 << 20) + 1000);
+        volume.CheckAll();
+        VolumeGrowthException ring = volume.Refused(1L << 40);
+        Assert.Equal(VolumeGrowthError.NoSpace, ring.Error);
+        volume.Stop();
+        Assert.All(volume.Images, image => Assert.Equal(
+            ChecksumFile.LengthOf(40 << 20), new FileInfo(ChecksumFile.PathOf(image)).Length));
+        volume.Start();
+        volume.CheckAll();
+        volume.Stop();
+    }
+
     [Fact]
     public void AllKeepThemOrNone()
     {

@@ -45,13 +45,13 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
 
     public string[] Images { get; }
 
-    public long SizeBytes { get; }
+    public long SizeBytes { get; private set; }
 
-    public byte[] Model { get; }
+    public byte[] Model { get; private set; }
 
     public ReplicatedTarget Target { get; private set; } = null!;
 
-    public int WriteQuorum { get; init; }
+    public int WriteQuorum { get; set; }
 
     /// <summary>Whether replicas are formatted with checksums.</summary>
     public bool HasChecksums { get; set; }
@@ -67,8 +67,14 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
         Tick = TimeSpan.FromMilliseconds(5),
     };
 
-    public void Format(int place, ImageContent content) => ReplicaFormat.Create(
-        Images[place], new ReplicaFormatOptions
+    public void Format(int place, ImageContent content, bool isImageMade = false)
+    {
+        if (isImageMade)
+        {
+            File.Delete(Images[place]);
+        }
+
+        _ = ReplicaFormat.Create(Images[place], new ReplicaFormatOptions
         {
             Identity = new ReplicaIdentity(
                 new ClusterId(1), new VolumeId(2), new ReplicaId((uint)place + 1),
@@ -79,6 +85,7 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
             Options = HasChecksums ? StoreOptions.Checksums : StoreOptions.None,
             Overwrite = true,
         });
+    }
 
     /// <summary>Opens the replicas and waits until the volume is served.</summary>
     public LocalVolume Start(Action<LocalVolumeFiles>? prepare = null)
@@ -89,6 +96,37 @@ internal sealed class LocalVolume : IDisposable, IBlockCompletion
         Loop.Until(() => Target.Served.IsCompleted);
         Assert.Equal(PrimaryStage.Serving, Target.Stage);
         return this;
+    }
+
+    /// <summary>Makes the volume larger; what is added reads as zeros.</summary>
+    public void Grow(long sizeBytes)
+    {
+        Task growth = Target.GrowAsync(sizeBytes);
+        Loop.Until(() => growth.IsCompleted);
+        Assert.Null(growth.Exception);
+        Assert.Equal(sizeBytes, Target.SizeBytes);
+        Adopt(sizeBytes);
+    }
+
+    /// <summary>The host learns of another size.</summary>
+    public void Adopt(long sizeBytes)
+    {
+        byte[] model = Model;
+        Array.Resize(ref model, (int)sizeBytes);
+        Model = model;
+        SizeBytes = sizeBytes;
+    }
+
+    /// <summary>Tries to make the volume larger, in vain: nothing changes.</summary>
+    public VolumeGrowthException Refused(long sizeBytes)
+    {
+        long[] lengths = [.. Images.Select(image => new FileInfo(image).Length)];
+        Task growth = Target.GrowAsync(sizeBytes);
+        Loop.Until(() => growth.IsCompleted);
+        var refusal = Assert.IsType<VolumeGrowthException>(growth.Exception?.InnerException);
+        Assert.Equal(SizeBytes, Target.SizeBytes);
+        Assert.Equal(lengths, Images.Select(image => new FileInfo(image).Length));
+        return refusal;
     }
 
     /// <summary>Starts a write of random bytes, which the model remembers.</summary>

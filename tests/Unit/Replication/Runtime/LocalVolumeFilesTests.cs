@@ -95,4 +95,41 @@ public sealed class LocalVolumeFilesTests
         Assert.Equal(LivePageTrust.Absent, ReplicaStore.Inspect(volume.Images[0], boot).Trust);
         Assert.Equal(LivePageTrust.Trusted, ReplicaStore.Inspect(volume.Images[1], boot).Trust);
     }
+
+    [Fact]
+    public void AWriteQuorumStaysWhatItWas()
+    {
+        using LocalVolume volume = new LocalVolume { WriteQuorum = 3 }.Start();
+        volume.UntilInSync();
+        volume.Stop();
+        volume.WriteQuorum = 2;
+        var refused = Assert.Throws<ReplicaStoreException>(() => LocalVolumeFiles.Open(volume.Options));
+        Assert.Equal(ReplicaStoreError.WrongReplica, refused.Error);
+        Assert.Contains("a write quorum of 3, and 2 is wanted", refused.Message, StringComparison.Ordinal);
+        refused = Assert.Throws<ReplicaStoreException>(
+            () => LocalVolumeFiles.Open(volume.Options with { Images = volume.Images[..2] }));
+        Assert.Equal(ReplicaStoreError.WrongReplica, refused.Error);
+        Assert.Contains("has 3 replicas, and 2 are named", refused.Message, StringComparison.Ordinal);
+        volume.WriteQuorum = 0;
+        using LocalVolumeFiles files = LocalVolumeFiles.Open(volume.Options);
+        Assert.Equal(3, files.Rule.WriteQuorum);
+    }
+
+    [Fact]
+    public void WhoIsNotThereIsNamedByTheOthers()
+    {
+        using LocalVolume volume = new LocalVolume().Start();
+        volume.UntilInSync();
+        volume.Stop();
+        File.Move(ReplicaFormat.MetadataPath(volume.Images[0]), volume.Images[0] + ".away");
+        using (LocalVolumeFiles files = LocalVolumeFiles.Open(volume.Options))
+        {
+            Assert.Equal([1u, 2u, 3u], files.Members().Select(member => member!.Value.Replica.Value));
+        }
+
+        // Named in another order than before, each has the place that is left.
+        Array.Reverse(volume.Images);
+        using LocalVolumeFiles reversed = LocalVolumeFiles.Open(volume.Options);
+        Assert.Equal([3u, 2u, 1u], reversed.Members().Select(member => member!.Value.Replica.Value));
+    }
 }

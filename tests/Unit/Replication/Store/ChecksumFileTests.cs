@@ -176,25 +176,31 @@ public sealed class ChecksumFileTests : IDisposable
     public void ItGrowsBehindWhatItHas()
     {
         Format(ImageContent.Replacement);
-        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 43L << 20, isKnown: true));
+        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 43L << 20));
         Assert.Equal(Length, new FileInfo(_file).Length);
-        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 52L << 20, isKnown: true));
+        Assert.Equal(0, ChecksumFile.MakeRoom(_image, 43L << 20, out long former));
+        Assert.Equal(0, former);
+        Assert.Equal(0, ChecksumFile.MakeRoom(_image, 52L << 20, out former));
+        Assert.Equal(Length, former);
+        Check(13);
+        Assert.Equal(0, ChecksumFile.GiveBack(_image, former));
+        Assert.Equal(Length, new FileInfo(_file).Length);
+        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 52L << 20));
         Assert.NotNull(Load()); // As if a crash came before the size was recorded.
-        Check(13, 0);
-        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 64L << 20, isKnown: false));
-        Check(16, 0xFF);
-        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 64L << 20, isKnown: true));
-        Check(16, 0);
+        Check(13);
+        Change(bytes => bytes[^1] = 5);
+        Assert.Equal(0, ChecksumFile.Extend(_image, Size, 64L << 20));
+        Check(16);
         File.Delete(_file);
-        Assert.Equal(-Errno.ENOENT, ChecksumFile.Extend(_image, Size, 64L << 20, isKnown: true));
+        Assert.Equal(-Errno.ENOENT, ChecksumFile.Extend(_image, Size, 64L << 20));
 
-        void Check(int pages, byte expected)
+        void Check(int pages)
         {
             byte[] bytes = File.ReadAllBytes(_file);
             Assert.Equal((1 + pages) * ChecksumFile.PageBytes, bytes.Length);
             Assert.Equal(-1, bytes.AsSpan(ChecksumFile.PageBytes, Length - ChecksumFile.PageBytes)
                 .IndexOfAnyExcept((byte)0xFF));
-            Assert.Equal(-1, bytes.AsSpan(Length).IndexOfAnyExcept(expected));
+            Assert.Equal(-1, bytes.AsSpan(Length).IndexOfAnyExcept((byte)0));
         }
     }
 

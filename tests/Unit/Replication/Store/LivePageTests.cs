@@ -111,6 +111,44 @@ public sealed class LivePageTests
         }
     }
 
+    // The list ends at the first empty place: whatever a kill leaves, nothing lies behind that.
+    [Fact]
+    public void AKillWhileAHistoryBeginsLeavesNothingBehind()
+    {
+        var memory = ArrayMemory.Create();
+        LivePage<ArrayMemory> page = Made(memory);
+        Assert.All(Enumerable.Range(0, 9), i => Assert.True(page.TryAddOutOfOrder(Operation(90 + (ulong)i))));
+        page.BeginHistory(new HistoryPoint(4, 1));
+        memory.BeginJournal();
+        page.BeginHistory(new HistoryPoint(5, 1));
+        foreach (ArrayMemory killed in memory.EveryKill())
+        {
+            var next = new LivePage<ArrayMemory>(killed);
+            next.BeginHistory(new HistoryPoint(6, 1));
+            next.BeginHistory(new HistoryPoint(7, 1));
+            for (ulong sequence = 10; sequence < 20; sequence++)
+            {
+                Assert.True(next.TryAddOutOfOrder(Operation(sequence)));
+                Assert.Equal(sequence, next.Progress().OutOfOrder[^1].Sequence);
+            }
+        }
+    }
+
+    [Fact]
+    public void NothingOfAnotherVersionsListIsLeft()
+    {
+        var memory = ArrayMemory.Create();
+        for (int word = 0; word < memory.LengthBytes / 8; word++)
+        {
+            memory.Store(8L * word, word is 1 or 20_000 ? 0u : 99u);
+        }
+
+        LivePage<ArrayMemory> page = Made(memory);
+        page.BeginHistory(new HistoryPoint(4, 1));
+        Assert.True(page.TryAddOutOfOrder(Operation(5)));
+        Assert.Equal([5ul], page.Progress().OutOfOrder.Select(operation => operation.Sequence));
+    }
+
     // Of an old page, of whatever boot, nothing can be mistaken for the new one before it is complete.
     [Fact]
     public void AKillWhileAPageIsMadeLeavesNoneOrTheOldOne()

@@ -94,7 +94,7 @@ public sealed class MetadataCrashTests
         bench.Run();
         int before = bench.Disk.ReadCount;
         Assert.Equal("", bench.Recover().Text);
-        Assert.InRange(bench.Disk.ReadCount - before, 128, 3 * 128 + StoreFormat.VaultSlots);
+        Assert.InRange(bench.Disk.ReadCount - before, 128, 2 * 128 + StoreFormat.VaultSlots);
     }
 
     // Appends by chance, several in flight, until a number of writes has ended. Answers how many have.

@@ -33,11 +33,11 @@ public sealed class MetadataRecordTests
     {
         byte[] record = Sealed();
         RecordVerdict verdict =
-            MetadataRecord.Open(record, s_identity, out RecordHeader header, out uint crc);
+            MetadataRecord.Open(record, s_identity, out OpenRecord opened);
         Assert.Equal(RecordVerdict.Valid, verdict);
-        Assert.Equal(s_header, header);
-        Assert.Equal(BitConverter.ToUInt32(record, 44), crc);
-        Assert.Equal([10, 11, 12], MetadataRecord.Payload(record, header).ToArray());
+        Assert.Equal(s_header, opened.Header);
+        Assert.Equal(BitConverter.ToUInt32(record, 44), opened.Crc);
+        Assert.Equal([10, 11, 12], opened.Payload.ToArray());
     }
 
     [Fact]
@@ -48,9 +48,9 @@ public sealed class MetadataRecordTests
         {
             record[bit / 8] ^= (byte)(1 << bit % 8);
             RecordVerdict verdict =
-                MetadataRecord.Open(record, s_identity, out RecordHeader header, out _);
+                MetadataRecord.Open(record, s_identity, out OpenRecord opened);
             Assert.Equal(RecordVerdict.Damaged, verdict);
-            Assert.Equal(default, header);
+            Assert.Equal(default, opened.Header);
             record[bit / 8] ^= (byte)(1 << bit % 8);
         }
     }
@@ -58,15 +58,15 @@ public sealed class MetadataRecordTests
     [Fact]
     public void ARecordOfAnotherFormatIsForeign() => Assert.Equal(
         RecordVerdict.Foreign,
-        MetadataRecord.Open(Sealed(), new Incarnation(s_identity.Value - 1), out _, out _));
+        MetadataRecord.Open(Sealed(), new Incarnation(s_identity.Value - 1), out _));
 
     [Fact]
     public void ZerosAreBlankAndOtherBytesAreDamage()
     {
         byte[] record = new byte[MetadataRecord.Bytes];
-        Assert.Equal(RecordVerdict.Blank, MetadataRecord.Open(record, s_identity, out _, out _));
+        Assert.Equal(RecordVerdict.Blank, MetadataRecord.Open(record, s_identity, out _));
         record[4095] = 1;
-        Assert.Equal(RecordVerdict.Damaged, MetadataRecord.Open(record, s_identity, out _, out _));
+        Assert.Equal(RecordVerdict.Damaged, MetadataRecord.Open(record, s_identity, out _));
     }
 
     [Theory]
@@ -78,7 +78,7 @@ public sealed class MetadataRecordTests
         byte[] record = Sealed();
         record[offset] = value;
         StoreBytes.SetCrc(record, 44);
-        Assert.Equal(RecordVerdict.Newer, MetadataRecord.Open(record, s_identity, out _, out _));
+        Assert.Equal(RecordVerdict.Newer, MetadataRecord.Open(record, s_identity, out _));
     }
 
     private static byte[] Sealed()

@@ -1,5 +1,6 @@
 using Ublk.Replication.Store;
 using Ublk.Uring;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Tests.Unit.Replication.Store;
 
@@ -49,11 +50,13 @@ internal sealed class StoreDisk : IMetadataReader
     public Span<byte> VaultSlot(int slot) =>
         Bytes.AsSpan((int)Layout.OffsetOfVaultSlot(slot), MetadataRecord.Bytes);
 
-    public bool TryRead(long offsetBytes, Span<byte> block)
+    public RecordVerdict Open(long offsetBytes, Incarnation identity, out OpenRecord record)
     {
         ReadCount++;
-        Bytes.AsSpan((int)offsetBytes, MetadataRecord.Bytes).CopyTo(block);
-        return !Unreadable.Contains(offsetBytes);
+        record = default;
+        ReadOnlySpan<byte> bytes = Bytes.AsSpan((int)offsetBytes, MetadataRecord.Bytes);
+        return Unreadable.Contains(offsetBytes)
+            ? RecordVerdict.Damaged : MetadataRecord.Open(bytes, identity, out record);
     }
 
     public void Begin(long offsetBytes, in IoBuffer record)
