@@ -7,11 +7,11 @@ namespace Ublk.Replication.Replica;
 /// <summary>
 /// An image every block of which has a checksum. What touches the same block happens one after the other; a
 /// write changes checksums when the image has it; a read looks at whole blocks and ends with −EILSEQ where
-/// one is not what was written. A sync brings image and checksums to stable media, so that D speaks of both; of
-/// what is in between, intents are pending (<see cref="ChecksumPages"/>). No allocation per operation once as
-/// many have been under way as ever are.
+/// one is not what was written. A sync brings image and checksums to stable media, so that D speaks of both;
+/// of what is in between, intents are pending (<see cref="ChecksumPages"/>). No allocation per operation once
+/// as many have been under way as ever are.
 /// </summary>
-internal sealed class ChecksumAccess : ImageAccess
+internal sealed partial class ChecksumAccess : ImageAccess
 {
     private const int Block = BlockChecksum.BlockBytes;
     private const int Edges = 2;
@@ -23,9 +23,9 @@ internal sealed class ChecksumAccess : ImageAccess
     private readonly ChecksumPages _pages;
     private readonly IoBuffer _scratch;
     private readonly RangeOrder _order;
-    private readonly Operation[] _operations;
+    private readonly ChecksumOperation[] _operations;
     private readonly Stack<int> _free;
-    private readonly Queue<Operation> _waiting = new();
+    private readonly Queue<ChecksumOperation> _waiting = new();
     private ulong _arrivals;
     private int _ending = -1;
     private ulong _syncIo;
@@ -53,7 +53,7 @@ internal sealed class ChecksumAccess : ImageAccess
             OnLoaded = OnPage,
             OnFlushed = OnPagesFlushed,
         };
-        _operations = new Operation[operations];
+        _operations = new ChecksumOperation[operations];
         _order = new RangeOrder(operations) { OnTurn = Start };
         _free = new Stack<int>(operations);
         for (int slot = operations - 1; slot >= 0; slot--)
@@ -78,25 +78,26 @@ internal sealed class ChecksumAccess : ImageAccess
     public uint? Peek(long block) => _pages.TryGet(ChecksumPages.PageOf(block), out Span<uint> checksums)
         ? checksums[(int)(block % checksums.Length)] : null;
 
-    public override void Write(ulong io, long offsetBytes, in IoBuffer bytes) => Add(new Operation
+    public override void Write(ulong io, long offsetBytes, in IoBuffer bytes) => Add(new ChecksumOperation
     {
-        Verb = Verb.Write, Io = io, Offset = offsetBytes, Length = bytes.LengthBytes, Bytes = bytes,
+        Verb = ChecksumVerb.Write, Io = io, Offset = offsetBytes, Length = bytes.LengthBytes, Bytes = bytes,
     });
 
     public override void Zero(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
-        Add(new Operation
+        Add(new ChecksumOperation
         {
-            Verb = Verb.Zero, Io = io, Offset = offsetBytes, Length = lengthBytes, KeepsSpace = keepsSpace,
+            Verb = ChecksumVerb.Zero, Io = io, Offset = offsetBytes, Length = lengthBytes,
+            KeepsSpace = keepsSpace,
         });
 
-    public override void Read(ulong io, long offsetBytes, in IoBuffer buffer) => Add(new Operation
+    public override void Read(ulong io, long offsetBytes, in IoBuffer buffer) => Add(new ChecksumOperation
     {
-        Verb = Verb.Read, Io = io, Offset = offsetBytes, Length = buffer.LengthBytes, Bytes = buffer,
+        Verb = ChecksumVerb.Read, Io = io, Offset = offsetBytes, Length = buffer.LengthBytes, Bytes = buffer,
     });
 
-    public override void Expect(ulong io, long offsetBytes, uint checksum) => Add(new Operation
+    public override void Expect(ulong io, long offsetBytes, uint checksum) => Add(new ChecksumOperation
     {
-        Verb = Verb.Expect, Io = io, Offset = offsetBytes, Length = 1, Expected = checksum,
+        Verb = ChecksumVerb.Expect, Io = io, Offset = offsetBytes, Length = 1, Expected = checksum,
     });
 
     public override void Sync(ulong io)
@@ -142,7 +143,7 @@ internal sealed class ChecksumAccess : ImageAccess
     private static int ResultOf(int result, int wanted) =>
         result < 0 ? result : result == wanted ? 0 : -Errno.EIO;
 
-    private void Add(in Operation operation)
+    private void Add(in ChecksumOperation operation)
     {
         if (!_free.TryPop(out int slot))
         {
@@ -151,7 +152,7 @@ internal sealed class ChecksumAccess : ImageAccess
         }
 
         _operations[slot] = operation;
-        ref Operation added = ref _operations[slot];
+        ref ChecksumOperation added = ref _operations[slot];
         added.Place = ++_arrivals;
         _order.Add(slot, added.Place, added.FirstBlock * Block, (added.EndBlock - added.FirstBlock) * Block);
         Start(slot);
@@ -160,7 +161,7 @@ internal sealed class ChecksumAccess : ImageAccess
     // Nothing earlier touches its blocks: it begins, unless something does.
     private void Start(int slot)
     {
-        ref Operation operation = ref _operations[slot];
+        ref ChecksumOperation operation = ref _operations[slot];
         long blocks = operation.EndBlock - operation.FirstBlock;
         if (_order.TryWait(slot, operation.Place, operation.FirstBlock * Block, blocks * Block))
         {
@@ -170,12 +171,12 @@ internal sealed class ChecksumAccess : ImageAccess
         operation.At = operation.FirstBlock;
         operation.SizeBytes = _state.SizeBytes;
         operation.Parts = 1; // Held until all parts are out.
-        if (operation.Verb == Verb.Read)
+        if (operation.Verb == ChecksumVerb.Read)
         {
             ReadEdges(slot);
             IssueRead(slot);
         }
-        else if (operation.Verb != Verb.Expect)
+        else if (operation.Verb != ChecksumVerb.Expect)
         {
             ReadEdges(slot);
             operation.IsBefore = operation.Parts > 1;
@@ -191,7 +192,7 @@ internal sealed class ChecksumAccess : ImageAccess
     // Blocks of which only a part is touched: for a read all of them, for a change the bytes that go.
     private void ReadEdges(int slot)
     {
-        ref Operation operation = ref _operations[slot];
+        ref ChecksumOperation operation = ref _operations[slot];
         for (int edge = 0; edge < Edges; edge++)
         {
             if (!operation.TryEdge(edge, out long start, out int length))
@@ -200,7 +201,7 @@ internal sealed class ChecksumAccess : ImageAccess
             }
 
             long block = start - start % Block;
-            if (operation.Verb == Verb.Read)
+            if (operation.Verb == ChecksumVerb.Read)
             {
                 start = block;
                 length = (int)(Math.Min(block + Block, operation.SizeBytes) - block);
@@ -217,7 +218,7 @@ internal sealed class ChecksumAccess : ImageAccess
 
     private void IssueRead(int slot)
     {
-        ref Operation operation = ref _operations[slot];
+        ref ChecksumOperation operation = ref _operations[slot];
         (long offset, int length) = operation.Middle();
         if (length > 0)
         {
@@ -231,11 +232,11 @@ internal sealed class ChecksumAccess : ImageAccess
 
     private void IssueChange(int slot)
     {
-        ref Operation operation = ref _operations[slot];
+        ref ChecksumOperation operation = ref _operations[slot];
         operation.Parts++;
         operation.MainBytes = operation.Bytes.LengthBytes; // 0 of zeros, and so is their result.
         ulong io = NameOf(slot, operation.Io);
-        if (operation.Verb == Verb.Write)
+        if (operation.Verb == ChecksumVerb.Write)
         {
             _effects.WriteImage(io, operation.Offset, operation.Bytes);
         }
@@ -247,7 +248,7 @@ internal sealed class ChecksumAccess : ImageAccess
 
     private void OnPart(int slot, int result)
     {
-        ref Operation operation = ref _operations[slot];
+        ref ChecksumOperation operation = ref _operations[slot];
         operation.Result = operation.Result < 0 ? operation.Result : result;
         if (--operation.Parts > 0)
         {
@@ -261,7 +262,7 @@ internal sealed class ChecksumAccess : ImageAccess
             IssueChange(slot);
             _ = --operation.Parts;
         }
-        else if (operation.Result < 0 && (operation.IsBefore || operation.Verb == Verb.Read))
+        else if (operation.Result < 0 && (operation.IsBefore || operation.Verb == ChecksumVerb.Read))
         {
             End(slot); // The image is as it was.
         }
@@ -284,118 +285,9 @@ internal sealed class ChecksumAccess : ImageAccess
         }
     }
 
-    // Page by page, as they are in memory.
-    private void GoOn(int slot)
-    {
-        ref Operation operation = ref _operations[slot];
-        while (operation.At < operation.EndBlock)
-        {
-            int page = ChecksumPages.PageOf(operation.At);
-            if (!_pages.TryGet(page, out Span<uint> checksums))
-            {
-                int result = _pages.Load(page, slot);
-                if (result < 0)
-                {
-                    operation.Result = result;
-                    End(slot);
-                }
-
-                return;
-            }
-
-            long firstOfPage = (long)page * checksums.Length;
-            long end = Math.Min(operation.EndBlock, firstOfPage + checksums.Length);
-            bool hasChanged = operation.Verb != Verb.Read;
-            for (long block = operation.At; block < end; block++)
-            {
-                ref uint kept = ref checksums[(int)(block - firstOfPage)];
-                uint before = kept;
-                Take(slot, block, ref kept);
-                hasChanged |= kept != before;
-            }
-
-            operation.At = end;
-            if (hasChanged)
-            {
-                _pages.HasChanged(page);
-            }
-        }
-
-        End(slot);
-    }
-
-    private void Take(int slot, long block, ref uint kept)
-    {
-        ref Operation operation = ref _operations[slot];
-        if (operation.Verb == Verb.Expect)
-        {
-            kept = operation.Expected;
-        }
-        else if (operation.Verb == Verb.Read)
-        {
-            ReadOnlySpan<byte> bytes = BytesRead(slot, block);
-            if (kept == BlockChecksum.Unknown)
-            {
-                kept = BlockChecksum.Of(bytes); // From now on it is known.
-            }
-            else if (!BlockChecksum.Matches(kept, bytes) && !Mistakes.Make(Mistake.ChecksumsNotCompared))
-            {
-                (operation.Bad ??= []).Add(block, kept);
-                _effects.FoundCorrupt(block * Block);
-            }
-        }
-        else if (operation.Result < 0)
-        {
-            kept = BlockChecksum.Unknown; // Some of it may be there.
-        }
-        else
-        {
-            Change(slot, block, ref kept);
-        }
-    }
-
-    private void Change(int slot, long block, ref uint kept)
-    {
-        ref Operation operation = ref _operations[slot];
-        long start = Math.Max(operation.Offset, block * Block);
-        long end = Math.Min(operation.Offset + operation.Length, (block + 1) * Block);
-        bool isWrite = operation.Verb == Verb.Write;
-        ReadOnlySpan<byte> bytes = isWrite
-            ? operation.Bytes.Span.Slice((int)(start - operation.Offset), (int)(end - start)) : [];
-        if (operation.EdgeOf(block) is not (>= 0 and var edge))
-        {
-            kept = isWrite ? BlockChecksum.Of(bytes) : 0;
-        }
-        else if (kept != BlockChecksum.Unknown)
-        {
-            int at = (int)(start - block * Block);
-            ReadOnlySpan<byte> old = ScratchOf(slot, edge).Span.Slice(at, (int)(end - start));
-            kept ^= BlockChecksum.OfChange(old, bytes, at);
-        }
-    }
-
-    // The bytes of a whole block, those of an edge also where they were asked for.
-    private ReadOnlySpan<byte> BytesRead(int slot, long block)
-    {
-        ref Operation operation = ref _operations[slot];
-        long start = block * Block;
-        int length = (int)(Math.Min(start + Block, operation.SizeBytes) - start);
-        if (operation.EdgeOf(block) is not (>= 0 and var edge))
-        {
-            return operation.Bytes.Span.Slice((int)(start - operation.Offset), length);
-        }
-
-        ReadOnlySpan<byte> whole = ScratchOf(slot, edge).Span[..length];
-        long from = Math.Max(operation.Offset, start);
-        long end = Math.Min(operation.Offset + operation.Length, start + length);
-        whole.Slice((int)(from - start), (int)(end - from)).CopyTo(
-            operation.Bytes.Span[(int)(from - operation.Offset)..]);
-        return whole;
-    }
-
     private void End(int slot)
     {
-        ref Operation operation = ref _operations[slot];
+        ref ChecksumOperation operation = ref _operations[slot];
         int result = operation.Result < 0 ? operation.Result
             : operation.Bad is not null ? -Errno.EILSEQ : operation.Bytes.LengthBytes;
         int before = _ending;
@@ -405,7 +297,7 @@ internal sealed class ChecksumAccess : ImageAccess
         operation = default;
         _order.Remove(slot);
         _free.Push(slot);
-        if (_waiting.TryDequeue(out Operation next))
+        if (_waiting.TryDequeue(out ChecksumOperation next))
         {
             Add(next);
         }
@@ -435,64 +327,4 @@ internal sealed class ChecksumAccess : ImageAccess
     private static ulong NameOf(int slot, ulong io) => io & NameMask | (ulong)(slot + 1) << SlotShift;
 
     private IoBuffer ScratchOf(int slot, int edge) => _scratch.Slice((slot * Edges + edge) * Block, Block);
-
-    private enum Verb : byte
-    {
-        None,
-        Read,
-        Write,
-        Zero,
-        Expect,
-    }
-
-    private struct Operation
-    {
-        public Verb Verb;
-        public bool KeepsSpace;
-        public bool IsBefore;
-        public int Parts;
-        public int Result;
-        public int MainBytes;
-        public int FirstEdgeBytes;
-        public int LastEdgeBytes;
-        public ulong Io;
-        public ulong Place;
-        public long Offset;
-        public long Length;
-        public long At;
-        public long SizeBytes;
-        public IoBuffer Bytes;
-        public uint Expected;
-        public Dictionary<long, uint>? Bad;
-
-        public readonly long FirstBlock => Offset / Block;
-
-        public readonly long EndBlock => (Offset + Length + Block - 1) / Block;
-
-        // Which edge a block is: 0 at the start, 1 at the end, −1 where all of it is touched.
-        public readonly int EdgeOf(long block)
-        {
-            bool isCut = Offset > block * Block ||
-                Offset + Length < Math.Min((block + 1) * Block, SizeBytes);
-            return !isCut ? -1 : block == FirstBlock ? 0 : 1;
-        }
-
-        // The touched part of the block at an edge.
-        public readonly bool TryEdge(int edge, out long start, out int length)
-        {
-            long block = edge == 0 ? FirstBlock : EndBlock - 1;
-            start = Math.Max(Offset, block * Block);
-            length = (int)(Math.Min(Offset + Length, (block + 1) * Block) - start);
-            return EdgeOf(block) == edge;
-        }
-
-        // Without the edges.
-        public readonly (long OffsetBytes, int LengthBytes) Middle()
-        {
-            long start = TryEdge(0, out _, out int first) ? Offset + first : Offset;
-            long end = Offset + Length;
-            end -= TryEdge(1, out _, out int last) ? last : 0;
-            return (start, (int)(end - start));
-        }
-    }
 }

@@ -55,8 +55,10 @@ public sealed partial class ReplicaMachine : IMetadataLogEffects
         };
         bool hasChecksums = opened.Superblock.Options.HasFlag(StoreOptions.Checksums);
         _context.Image = hasChecksums
-            ? new ChecksumAccess(
-                effects, State, options.BlockBytes, checksums, options.MaxImageOperations) { OnEnded = OnEnded }
+            ? new ChecksumAccess(effects, State, options.BlockBytes, checksums, options.MaxImageOperations)
+            {
+                OnEnded = OnEnded,
+            }
             : new PlainAccess(effects) { OnEnded = OnEnded };
         bool isTrusted = opened.Trust == LivePageTrust.Trusted;
         RestoreLive(opened, live, boot, isTrusted);

@@ -92,7 +92,7 @@ internal sealed class ReplicaReads
             RangeEnd = request.OffsetBytes + request.LengthBytes, RangeStart = request.OffsetBytes,
             IsRepair = isRepair,
         };
-        if (TryNextRun(ref read, 0))
+        if (read.TryNextRun(0))
         {
             Add(read);
         }
@@ -336,7 +336,7 @@ internal sealed class ReplicaReads
             _context.Effects.Send(read.Session, chunk, read.Buffer);
         }
 
-        if (TryNextRun(ref read, read.Offset + read.Length - read.RangeStart))
+        if (read.TryNextRun(read.Offset + read.Length - read.RangeStart))
         {
             Add(read);
         }
@@ -364,47 +364,4 @@ internal sealed class ReplicaReads
 
     private Sequence Issued(in PeerRead read) => new(
         Math.Min(_context.HighestVersion(read.Offset, read.Length), MessageLimits.MaxInteger));
-
-    // The next wanted blocks in a row, from an offset in the range on.
-    private static bool TryNextRun(ref PeerRead read, long from)
-    {
-        const int Block = MessageLimits.CopyBlockBytes;
-        int blocks = (int)((read.RangeEnd - read.RangeStart + Block - 1) / Block);
-        int first = (int)((from + Block - 1) / Block);
-        while (first < blocks && !BlockBits.Has(read.Wanted!, first))
-        {
-            first++;
-        }
-
-        int end = first;
-        while (end < blocks && BlockBits.Has(read.Wanted!, end))
-        {
-            end++;
-        }
-
-        read.Offset = read.RangeStart + (long)first * Block;
-        read.Length = (int)(Math.Min(read.RangeEnd, read.RangeStart + (long)end * Block) - read.Offset);
-        return end > first;
-    }
-
-    private struct PeerRead
-    {
-        public int Session;
-        public MessageKind Kind;
-        public Epoch Epoch;
-        public RequestId Id;
-        public long Offset;
-        public int Length;
-        public int Unit;
-        public bool IsRepair;
-        public ulong Position;
-        public ulong Needed;
-        public ulong[]? Wanted;
-        public long RangeStart;
-        public long RangeEnd;
-        public IoBuffer Buffer;
-        public IoBuffer Digests;
-        public int Read;
-        public int Hashed;
-    }
 }

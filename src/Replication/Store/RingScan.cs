@@ -73,7 +73,8 @@ internal sealed class RingScan
         short mark = Slot.NoMark;
         int length = payload.Length;
         for (int at = 0;
-            MetadataEntry.TryTake(ref payload, out MetadataEntryType type, out _); at = length - payload.Length)
+            MetadataEntry.TryTake(ref payload, out MetadataEntryType type, out _);
+            at = length - payload.Length)
         {
             mark = type switch
             {

@@ -1,6 +1,5 @@
 using Ublk.Replication.Replica;
 using Ublk.Replication.Store;
-using Ublk.Tests.Simulation.Judge;
 using Ublk.Tests.Simulation.Network;
 using Ublk.Tests.Simulation.World;
 using Ublk.Uring;
@@ -14,7 +13,7 @@ namespace Ublk.Tests.Simulation.Cluster;
 /// A replica on its host: the production machine over the disk, the memory and the network of the world. Its
 /// files outlive its process.
 /// </summary>
-internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaEffects
+internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, IReplicaEffects
 {
     private const ulong LocalReads = 1ul << 63;
     private const int MaxImageOperations = 48;
@@ -193,29 +192,6 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         }
     }
 
-    /// <summary>
-    /// Whether what changes by itself in a range can be noticed: the bytes are on stable media, and their
-    /// checksums known.
-    /// </summary>
-    /// <param name="offsetBytes">Start.</param>
-    /// <param name="lengthBytes">Length.</param>
-    public bool MayRot(long offsetBytes, long lengthBytes)
-    {
-        const int Block = 4096, PageBytes = 4096;
-        Span<byte> onDisk = stackalloc byte[sizeof(uint)];
-        for (long at = offsetBytes - offsetBytes % Block; at < offsetBytes + lengthBytes; at += Block)
-        {
-            Checksums!.Peek(PageBytes + at / Block * sizeof(uint), onDisk);
-            uint kept = Machine?.Checksums?.Peek(at / Block) ?? BitConverter.ToUInt32(onDisk);
-            if (Machine is null || IsHot(at) || kept == BlockChecksum.Unknown)
-            {
-                return false;
-            }
-        }
-
-        return true;
-    }
-
     /// <summary>From now on its disk is well.</summary>
     public void HasNoFaults()
     {
@@ -311,25 +287,6 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
         Image.Sync(io);
     }
 
-    void IReplicaEffects.ReadChecksums(ulong io, int page, in IoBuffer buffer) =>
-        Checksums!.Read(io, ChecksumFile.OffsetOf(page), buffer);
-
-    void IReplicaEffects.WriteChecksums(ulong io, int page, in IoBuffer buffer) =>
-        Checksums!.Write(io, ChecksumFile.OffsetOf(page), buffer);
-
-    void IReplicaEffects.SyncChecksums(ulong io) => Checksums!.Sync(io);
-
-    void IReplicaEffects.FoundCorrupt(long offsetBytes)
-    {
-        _world.Note($"replica {Place}: the block at {offsetBytes} is not what was written");
-        bool isMissing = Machine!.State.Missing.Contains((int)(offsetBytes / StoreFormat.RegionBytes));
-        if (!Image.IsSuspect(offsetBytes) && !isMissing && !_world.LostBlocks.Contains(offsetBytes))
-        {
-            throw new HistoryException(
-                $"replica {Place} takes the block at {offsetBytes} for corrupt, which it is not");
-        }
-    }
-
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
     {
         Checksums?.Extend(ChecksumBytes(sizeBytes));
@@ -372,18 +329,6 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
             end.Close();
         }
     }
-
-    // As of now, or as of when the process died.
-    private bool IsHot(long offsetBytes)
-    {
-        MetadataState state = Machine?.State ?? _state;
-        int region = (int)(offsetBytes / StoreFormat.RegionBytes);
-        return region >= state.Missing.Regions || state.Missing.Contains(region) ||
-            state.Intents.Contains((int)(offsetBytes / StoreFormat.GrainBytes));
-    }
-
-    private static long ChecksumBytes(long volumeBytes) => ChecksumFile.OffsetOf(
-        ChecksumPages.PageOf(volumeBytes / BlockChecksum.BlockBytes - 1) + 1);
 
     private static LatencyModel Slow(LatencyModel usual) => usual with { UsualNs = 32 * usual.UsualNs };
 
@@ -446,45 +391,7 @@ internal sealed class ReplicaHost : ISessionListener, ISessionHandler, IReplicaE
 
     private void Format(RingLayout layout)
     {
-        var formatter = new Formatter(_metadata, layout, _superblock.SizeBytes, _record);
+        var formatter = new ReplicaFormatter(_metadata, layout, _superblock.SizeBytes, _record);
         formatter.Run(new BootEntry(_node.BootId, 0));
-    }
-
-    /// <summary>Writes the first records.</summary>
-    private sealed class Formatter(
-        SimulatedMetadata metadata, RingLayout layout, long sizeBytes, MemoryMapping record)
-        : IMetadataLogEffects
-    {
-        private bool _isWriting;
-
-        public void Run(BootEntry boot)
-        {
-            var log = new MetadataLog(
-                new MetadataState(sizeBytes), layout, LogPosition.Empty,
-                record.Slice(0, MetadataRecord.Bytes), this);
-            _ = log.Append(boot, MetadataLog.NoToken);
-            log.Issue();
-            while (_isWriting)
-            {
-                _isWriting = false;
-                log.WriteCompleted(0);
-            }
-        }
-
-        public void WriteDurably(long offsetBytes, in IoBuffer bytes)
-        {
-            metadata.Put(offsetBytes, bytes.Span);
-            _isWriting = true;
-        }
-
-        public void RecordDurable(ulong number)
-        {
-        }
-
-        public void Completed(ulong token)
-        {
-        }
-
-        public void MetadataFailed(int result) => throw new InvalidOperationException("format failed");
     }
 }

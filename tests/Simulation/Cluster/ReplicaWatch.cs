@@ -78,7 +78,7 @@ internal sealed class ReplicaWatch(ClusterWorld world, int place)
 
         bool isCopy = ReplicaContext.KindOf(io) == ReplicaIo.Copy;
         ulong started = state.EpochStart.Epoch, promised = _machine.Promise.Epoch;
-        // With checksums what was decided before a promise may reach the image behind it, but before the claim.
+        // With checksums what was decided before a promise may reach the image behind it, and not the claim.
         bool isLate = _machine.HasChecksums && _highestClaim < promised && started < promised;
         Expect(isLate || (isCopy ? started < promised : started == promised),
             "something is applied below a promise, or before the epoch's start", (started, promised));

@@ -5,7 +5,7 @@ namespace Ublk.Tests.Simulation.Tests;
 /// <content>Disks that change by themselves, under replicas that keep checksums.</content>
 public sealed partial class ScheduleTests
 {
-    // 2 misses a region of which 0, from where it is copied, has lost a block; 1 has it. Then 2 is alone with it.
+    // 2 misses a region of which 0, from where it is copied, has lost a block; 1 has it, and is gone then.
     private static void ACorruptSourceIsNotCopied(ClusterHistory history)
     {
         history.Serve(0);

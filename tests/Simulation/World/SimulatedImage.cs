@@ -8,7 +8,7 @@ namespace Ublk.Tests.Simulation.World;
 /// is on stable media when a sync that was begun afterwards has ended. What is under way when its process is
 /// killed ends later, or not at all; until then the image stays locked.
 /// </summary>
-internal sealed class SimulatedImage : INodeWatcher
+internal sealed partial class SimulatedImage : INodeWatcher
 {
     private const int SectorBytes = 512;
 
@@ -18,8 +18,6 @@ internal sealed class SimulatedImage : INodeWatcher
     private readonly SimulationRandom _random;
     private readonly ImagePages _pages;
     private readonly List<ImageOperation> _underWay = [];
-    private readonly SortedDictionary<long, byte[]> _decayed = [];
-    private readonly HashSet<long> _suspect = [];
     private readonly List<Action> _waitForLock = [];
     private int _writeCount;
 
@@ -60,14 +58,8 @@ internal sealed class SimulatedImage : INodeWatcher
         init => _pages.AtomicBytes = value;
     }
 
-    /// <summary>Whether a write that goes astray may land at a place; null: everywhere.</summary>
-    public Func<long, long, bool>? MayLand { get; set; }
-
     /// <summary>Called right before a loss of power takes what was not synced.</summary>
     public Action LosesPower { get; set; } = () => { };
-
-    /// <summary>Whether something is not what was written, or is about to be.</summary>
-    public bool HasDecayed => _decayed.Count > 0 || _suspect.Count > 0 || Faults.StrayWrite > _writeCount;
 
     /// <summary>What survives a loss of power of what was not synced; null: chance decides.</summary>
     public Survival? Survives { get; set; }
@@ -135,69 +127,6 @@ internal sealed class SimulatedImage : INodeWatcher
         _pages.Grow(SizeBytes);
     }
 
-    /// <summary>One of the next writes, once, is dropped or goes elsewhere.</summary>
-    /// <param name="after">Which: 1 for the next one.</param>
-    public void Stray(int after) => Faults = Faults with { StrayWrite = _writeCount + after };
-
-    /// <summary>The disk changes content by itself, or is given back what it should have.</summary>
-    /// <param name="offsetBytes">Where, in whole sectors.</param>
-    /// <param name="bytes">What is there from now on; of one page where it is decay.</param>
-    /// <param name="isDecay">Whether what was there is what should be.</param>
-    public void Overwrite(long offsetBytes, ReadOnlySpan<byte> bytes, bool isDecay)
-    {
-        if (isDecay)
-        {
-            NoteDecay(offsetBytes, bytes.Length);
-            _pages.Patch(offsetBytes, bytes);
-        }
-        else
-        {
-            Put(offsetBytes, bytes.Length, bytes);
-        }
-    }
-
-    /// <summary>
-    /// Whether a block of 4 KiB may be taken for corrupt: also where just the part of it that had decayed was
-    /// written since.
-    /// </summary>
-    /// <param name="offsetBytes">Its start.</param>
-    public bool IsSuspect(long offsetBytes) =>
-        _suspect.Contains(offsetBytes) || IsDecayed(offsetBytes, PagePool.PageBytes);
-
-    /// <summary>Blocks of 4 KiB just the decayed part of which was written since.</summary>
-    public IEnumerable<long> Suspect => _suspect;
-
-    /// <summary>Whether anything in a range is not what was written.</summary>
-    public bool IsDecayed(long offsetBytes, long lengthBytes)
-    {
-        foreach (long sector in _decayed.Keys)
-        {
-            if (sector >= offsetBytes && sector < offsetBytes + lengthBytes)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    /// <summary>
-    /// Where something is not what was written, in sectors; a loss of power may have brought it back.
-    /// </summary>
-    public IEnumerable<long> Decayed =>
-        _decayed.Where(one => IsOther(one.Key, one.Value)).Select(one => one.Key);
-
-    /// <summary>What has decayed in some places is as it was written again.</summary>
-    /// <param name="isThere">Which places.</param>
-    public void Mend(Predicate<long> isThere)
-    {
-        foreach ((long sector, byte[] right) in _decayed.Where(one => isThere(one.Key)).ToArray())
-        {
-            _pages.Patch(sector, right);
-            _ = _decayed.Remove(sector);
-        }
-    }
-
     /// <summary>What a read would show now, for the judge.</summary>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="bytes">Where the bytes go.</param>
@@ -260,13 +189,6 @@ internal sealed class SimulatedImage : INodeWatcher
         _underWay.Clear();
         _waitForLock.Clear();
         _pages.LosePower(Survives ?? (Survival)_random.Below(4), _random);
-    }
-
-    private bool IsOther(long offsetBytes, byte[] bytes)
-    {
-        Span<byte> sector = stackalloc byte[SectorBytes];
-        _pages.Read(offsetBytes, sector);
-        return !sector.SequenceEqual(bytes);
     }
 
     private void Begin(ImageOperation operation)
@@ -400,64 +322,8 @@ internal sealed class SimulatedImage : INodeWatcher
         return operation.Verb == ImageVerb.Write ? (int)operation.LengthBytes : 0;
     }
 
-    // Dropped, or written elsewhere, and nobody hears of it.
-    private void GoAstray(ImageOperation operation)
-    {
-        for (long at = 0; at < operation.LengthBytes; at += SectorBytes)
-        {
-            _decayed[operation.OffsetBytes + at] = operation.Bytes.IsEmpty
-                ? new byte[SectorBytes] : operation.Bytes.Slice((int)at, SectorBytes).ToArray();
-        }
-
-        if (_random.Chance(500))
-        {
-            return;
-        }
-
-        long sectors = (SizeBytes - operation.LengthBytes) / SectorBytes + 1;
-        long elsewhere = _random.Below(sectors) * SectorBytes;
-        if (MayLand is null || MayLand(elsewhere, operation.LengthBytes))
-        {
-            NoteDecay(elsewhere, operation.LengthBytes);
-            _pages.Write(elsewhere, operation.LengthBytes, operation.Bytes);
-        }
-    }
-
-    // What is there now should be there, unless it has decayed before.
-    private void NoteDecay(long offsetBytes, long lengthBytes)
-    {
-        for (long at = 0; at < lengthBytes; at += SectorBytes)
-        {
-            byte[] sector = new byte[SectorBytes];
-            _pages.Read(offsetBytes + at, sector);
-            _ = _decayed.TryAdd(offsetBytes + at, sector);
-        }
-    }
-
     private void Land(ImageOperation operation, long offsetBytes) =>
         Put(offsetBytes, operation.LengthBytes, operation.Bytes);
-
-    private void Put(long offsetBytes, long lengthBytes, ReadOnlySpan<byte> bytes)
-    {
-        // What is on stable media is mended too: a loss of power would bring it back where nobody could notice.
-        foreach (long sector in _decayed.Count > 0 ? _decayed.Keys.ToArray() : [])
-        {
-            if (sector >= offsetBytes && sector < offsetBytes + lengthBytes)
-            {
-                _ = _decayed.Remove(sector, out byte[]? right);
-                _pages.Patch(sector, right);
-                _ = _suspect.Add(sector - sector % PagePool.PageBytes);
-            }
-        }
-
-        if (_suspect.Count > 0)
-        {
-            _ = _suspect.RemoveWhere(block =>
-                block >= offsetBytes && block + PagePool.PageBytes <= offsetBytes + lengthBytes);
-        }
-
-        _pages.Write(offsetBytes, lengthBytes, bytes);
-    }
 
     private void LandTorn(ImageOperation operation)
     {

@@ -170,6 +170,9 @@ internal static class GoldenSamples
         Sample.Of("CopyChunk of zeros", new CopyChunk(
             s_epoch, new RequestId(79), AnswerStatus.Ok, 3L << 20, 65_536, new Sequence(131_073),
             0, CopyFlags.Zero)),
+        Sample.Of("CopyChunk of a checksum", new CopyChunk(
+            s_epoch, new RequestId(79), AnswerStatus.Ok, (3L << 20) + 4096, 4096, new Sequence(131_073),
+            0x751216ec, CopyFlags.ChecksumOnly)),
         Sample.Of("Copied", new Copied(s_epoch, new RequestId(80), AnswerStatus.IoError)),
         Sample.Of("RegionDone", new RegionDone(s_epoch, new RequestId(81), 409600, new Sequence(131080))),
     ];

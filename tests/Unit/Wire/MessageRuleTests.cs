@@ -29,7 +29,7 @@ public sealed class MessageRuleTests
     [Fact]
     public void ValuesAfterTheLastAreRefused()
     {
-        AssertUnknown(new EpochStarted(s_epoch, AnswerStatus.Busy), at: 3);
+        AssertUnknown(new EpochStarted(s_epoch, AnswerStatus.Corrupt), at: 3);
         AssertUnknown(new OutOfOrderList(Mutation.WriteZeroes).Entries(), at: 9);
         AssertUnknown(new Close { Reason = CloseReason.Overloaded }, at: 2);
         AssertUnknown(new Claim { Answer = ClaimAnswer.Failed }, at: 3);
@@ -51,6 +51,14 @@ public sealed class MessageRuleTests
 
         Assert.Equal("unknown kind of message, at byte 1", Refused([0x92, 0xcd, 0x01, 0x0a, 0]).ToString());
     }
+
+    // A checksum alone is one block's.
+    [Theory]
+    [InlineData(4096, 4608)]
+    [InlineData(512, 4096)]
+    public void AChecksumAloneIsOfOneBlock(long offset, int length) =>
+        Assert.Throws<InvalidOperationException>(() => Put(new CopyChunk(
+            s_epoch, default, AnswerStatus.Ok, offset, length, default, 7, CopyFlags.ChecksumOnly)));
 
     [Fact]
     public void OwnMistakesThrow()

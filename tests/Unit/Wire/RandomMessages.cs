@@ -290,12 +290,13 @@ internal sealed class RandomMessages(int seed)
     private Sample NextCopyChunk()
     {
         AnswerStatus status = Status();
-        int length = (int)Length(MessageLimits.MaxPayloadBytes);
         CopyFlags flags = status == AnswerStatus.Ok ? OneOf<CopyFlags>() : CopyFlags.None;
-        bool hasPayload = status == AnswerStatus.Ok && flags == CopyFlags.None;
+        bool isChecksum = flags == CopyFlags.ChecksumOnly;
+        int length = (int)Length(isChecksum ? 4096 : MessageLimits.MaxPayloadBytes);
+        bool hasChecksum = isChecksum || status == AnswerStatus.Ok && flags == CopyFlags.None;
         var message = new CopyChunk(
             Epoch(), Request(), status, Offset(length, 4096), length, Sequence(),
-            hasPayload ? Checksum() : 0, flags);
+            hasChecksum ? Checksum() : 0, flags);
         return Check(message, message.PayloadBytes);
     }
 

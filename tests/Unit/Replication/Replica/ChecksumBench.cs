@@ -7,7 +7,8 @@ using Ublk.Wire.Messages;
 namespace Ublk.Tests.Unit.Replication.Replica;
 
 /// <summary>
-/// An image with checksums over two files in memory, whose operations end when the test says so, in any order.
+/// An image with checksums over two files in memory, whose operations end when the test says so, in any
+/// order.
 /// </summary>
 internal sealed class ChecksumBench : IReplicaEffects, IDisposable
 {
