@@ -14,6 +14,7 @@ internal sealed class RangeOrder
     private readonly RangeIndex _ranges;
     private readonly int[] _firstWaiter;
     private readonly int[] _nextWaiter;
+    private readonly int[] _waitsFor;
 
     /// <summary>Nothing filed.</summary>
     /// <param name="slots">Slots, named 0 to this − 1.</param>
@@ -22,8 +23,9 @@ internal sealed class RangeOrder
         _ranges = new RangeIndex(slots);
         _firstWaiter = new int[slots];
         _nextWaiter = new int[slots];
+        _waitsFor = new int[slots];
         Array.Fill(_firstWaiter, None);
-        Array.Fill(_nextWaiter, None);
+        Array.Fill(_waitsFor, None);
     }
 
     /// <summary>How many are filed.</summary>
@@ -64,22 +66,39 @@ internal sealed class RangeOrder
 
         _nextWaiter[slot] = _firstWaiter[earlier];
         _firstWaiter[earlier] = slot;
+        _waitsFor[slot] = earlier;
         return true;
     }
 
-    /// <summary>One is done: whoever waited for it has its turn.</summary>
+    /// <summary>One is done, or dropped while it waits: whoever waited for it has its turn.</summary>
     /// <param name="slot">Its slot.</param>
     public void Remove(int slot)
     {
         _ranges.Remove(slot);
-        int waiter = _firstWaiter[slot];
-        _firstWaiter[slot] = None;
-        while (waiter != None)
+        LeaveLine(slot);
+        while (_firstWaiter[slot] is var waiter && waiter != None)
         {
-            int next = _nextWaiter[waiter];
-            _nextWaiter[waiter] = None;
+            LeaveLine(waiter);
             OnTurn(waiter);
-            waiter = next;
         }
+    }
+
+    // The slot of one that is dropped is used again while those before it are still under way.
+    private void LeaveLine(int slot)
+    {
+        int earlier = _waitsFor[slot];
+        if (earlier == None)
+        {
+            return;
+        }
+
+        ref int link = ref _firstWaiter[earlier];
+        while (link != slot)
+        {
+            link = ref _nextWaiter[link];
+        }
+
+        link = _nextWaiter[slot];
+        _waitsFor[slot] = None;
     }
 }

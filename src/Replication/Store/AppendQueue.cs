@@ -6,10 +6,10 @@ namespace Ublk.Replication.Store;
 /// </summary>
 internal sealed class AppendQueue
 {
-    private byte[] _bytes = new byte[16 * 1024];
+    private byte[] _bytes = new byte[MetadataRecord.Bytes];
     private int _readAt;
     private int _writeAt;
-    private Waiter[] _waiters = new Waiter[256];
+    private Waiter[] _waiters = new Waiter[64];
     private int _waiterHead;
     private long _appended;
 

@@ -76,8 +76,7 @@ public sealed class LivePage<TMemory> where TMemory : struct, ILiveMemory
 
     /// <summary>Takes memory as a live page; it need not be one yet.</summary>
     /// <param name="memory">
-    /// At least as long as <see cref="LivePageLayout.BytesOf"/> says; all zeros, or a page of whatever
-    /// version.
+    /// At least as long as <see cref="LivePageLayout.BytesOf"/> says; all zeros, or a page of any version.
     /// </param>
     public LivePage(TMemory memory)
     {

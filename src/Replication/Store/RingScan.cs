@@ -72,9 +72,8 @@ internal sealed class RingScan
     {
         short mark = Slot.NoMark;
         int length = payload.Length;
-        for (int at = 0;
-            MetadataEntry.TryTake(ref payload, out MetadataEntryType type, out _);
-            at = length - payload.Length)
+        int at = 0;
+        while (MetadataEntry.TryTake(ref payload, out MetadataEntryType type, out _))
         {
             mark = type switch
             {
@@ -82,6 +81,7 @@ internal sealed class RingScan
                 MetadataEntryType.BatchEnd => Slot.EndMark,
                 _ => mark,
             };
+            at = length - payload.Length;
         }
 
         return mark;
