@@ -98,6 +98,8 @@ internal sealed partial class ClusterHistory
         {
             throw new HistoryException($"replica {left.Place} is decayed after a scrub that found nothing");
         }
+
+        _client.MustRead = true;
     }
 
     // The last one has nobody to compare with.

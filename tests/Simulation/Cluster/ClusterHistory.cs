@@ -113,7 +113,6 @@ internal sealed partial class ClusterHistory
         Calm();
         RunUntil(() => _client.IsDone && IsWhole && !IsChanging, EndLimitNs, mustCome: true);
         MendRot();
-        _client.MustRead = true;
         LookAtEverything();
         RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
         Decay();
