@@ -220,14 +220,22 @@ public sealed partial class ReplicaMachine
     private string? TakeWrite(int session, in Write write, in IoBuffer payload)
     {
         bool isTooOld = write.Epoch.Value != _promises.Current.Epoch || !IsStarted && !_writes.Holds;
-        if (isTooOld && !Mistakes.Make(Mistake.OldWriterNotRefused))
+        isTooOld &= !Mistakes.Make(Mistake.OldWriterNotRefused);
+        bool isOccupied = _writes.IsOccupied(write.Sequence.Value);
+        if ((isTooOld || isOccupied) && write.Operation == Mutation.Write)
         {
-            if (write.Operation == Mutation.Write)
-            {
-                _effects.ReleasePayload(payload);
-            }
+            _effects.ReleasePayload(payload);
+        }
 
+        if (isTooOld)
+        {
             return "an operation of an epoch that has not started here";
+        }
+
+        if (isOccupied)
+        {
+            End(session, CloseReason.Overloaded, "an operation of before has its place still");
+            return null;
         }
 
         _promises.OnCommitted(write.Committed);

@@ -69,6 +69,17 @@ internal sealed class ReplicaWrites
     /// <summary>Called when an operation was applied.</summary>
     public required Action OnApplied { get; init; }
 
+    /// <summary>
+    /// Whether an operation of before, which the image still has, is where another one belongs: its epoch is
+    /// over, and a new one begins while it is waited for.
+    /// </summary>
+    /// <param name="sequence">The other one.</param>
+    public bool IsOccupied(ulong sequence)
+    {
+        ref ReplicaOperation operation = ref _operations[sequence & _mask];
+        return operation.Stage != OperationStage.None && operation.Sequence != sequence;
+    }
+
     /// <summary>Takes an operation of the session, checked as far as its message goes.</summary>
     /// <param name="write">The message.</param>
     /// <param name="payload">The bytes of a write; ours.</param>

@@ -76,7 +76,7 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
         {
             Volume = world.Volume,
             BlockBytes = world.Options.BlockBytes,
-            MaxOperations = 256,
+            MaxOperations = world.Options.WindowOperations,
             MaxImageOperations = MaxImageOperations,
             DrainLimitNs = 10 * LatencyModel.Second,
             Intents = new IntentPolicyOptions { MaxHotGrains = world.MaxHotGrains },
