@@ -63,6 +63,9 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <summary>How often replicas were asked for blocks, to copy them.</summary>
     public int CopiesAsked { get; private set; }
 
+    /// <summary>Bytes of copies that were pushed to replicas.</summary>
+    public long PushedBytes { get; private set; }
+
     /// <summary>What scrubs have found.</summary>
     public List<ScrubDifference> Differences { get; } = [];
 
@@ -169,8 +172,11 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
         OpenTo(replica)?.Send(message);
     }
 
-    void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload) =>
+    void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload)
+    {
+        PushedBytes += typeof(T) == typeof(CopyChunk) ? payload.LengthBytes : 0;
         OpenTo(replica)?.Send(message, payload);
+    }
 
     void IPrimaryEffects.SendBytes<T>(int replica, in T message, ReadOnlySpan<byte> payload)
     {

@@ -58,6 +58,37 @@ public sealed partial class ScheduleTests
         history.ReadDone(One);
     }
 
+    // 2 is away while every fourth of many blocks is written again, a few of them hot when it goes. At most a
+    // fifth more than that is brought to it.
+    private static void AResyncCopiesWhatChanged(ClusterHistory history)
+    {
+        const int Blocks = 80, Distance = 11, BlockBytes = 4096;
+        history.Serve(0);
+        for (int i = 0; i < Blocks; i++)
+        {
+            history.WriteDone(i * Distance);
+        }
+
+        history.Rest();
+        for (int i = 0; i < Blocks / 10; i++)
+        {
+            history.WriteDone(i * Distance);
+        }
+
+        history.LeaveOut(2);
+        for (int i = 0; i < Blocks; i += 4)
+        {
+            history.WriteDone(i * Distance);
+        }
+
+        history.Heal(2);
+        history.Until(() => history.Volume!.Replicas.Counting.Has(2));
+        const int Most = (Blocks / 4 + Blocks / 10) * BlockBytes * 12 / 10;
+        ClusterHistory.Expect(
+            history.Writer.PushedBytes is > 0 and <= Most,
+            $"{history.Writer.PushedBytes} bytes are copied, at most {Most} have changed or were hot");
+    }
+
     // 2 joins behind a write that its source has not applied yet.
     private static void ASourceHasWhatItsTargetIsNotSent(ClusterHistory history)
     {

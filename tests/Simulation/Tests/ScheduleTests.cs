@@ -82,6 +82,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("section 6", ReconcileIsCutShort),
         new("section 6", WhatIsOutOfOrderIsNotLost),
         new("section 7", ALostDiskIsReplaced),
+        new("S12", AResyncCopiesWhatChanged),
         new("section 7", ACorruptSourceIsNotCopied) { World = s_checked },
         new("section 7", WhatNobodyHasIsNotShown) { World = s_checkedTwo },
         new("section 7", WhoComesLaterBringsItBack) { World = s_checked },

@@ -85,10 +85,16 @@ internal sealed class ReplicaBench : IReplicaEffects, IDisposable
     public void Start()
     {
         AskForClaim();
+        StartAt(0);
+    }
+
+    /// <summary>Makes it follow the stream of epoch 1, from a position on.</summary>
+    public void StartAt(ulong position)
+    {
         Send(new EpochStart(
-            new Epoch(1), s_writer, new ConfigurationNumber(1), new Sequence(1), new Sequence(0),
+            new Epoch(1), s_writer, new ConfigurationNumber(1), new Sequence(1), new Sequence(position),
             new Sequence(0), new Epoch(0)));
-        _next = 1;
+        _next = position + 1;
     }
 
     /// <summary>Makes it promise epoch 1; answers how many messages that takes it.</summary>

@@ -1,3 +1,4 @@
+using Ublk.Replication.Replica;
 using Ublk.Testing;
 using Ublk.Uring.Native;
 using Ublk.Wire.Ids;
@@ -109,6 +110,20 @@ public sealed class ReplicaMachineTests : IDisposable
         _bench.Send(new Promise(new Epoch(0), writer, new ConfigurationNumber(1)));
         Assert.Contains("another writer", Assert.Single(_bench.Complaints), StringComparison.Ordinal);
         Assert.Equal(1ul, _bench.Machine.Promise.Epoch);
+    }
+
+    // The image is slow; the replica fell behind meanwhile, and follows anew as many operations further.
+    [Fact]
+    public void AnOperationIsNotTakenForOneOfBefore()
+    {
+        _bench.Start();
+        _bench.Write(0);
+        _bench.IsHeld = true;
+        _bench.Write(ReplicaBench.BlockBytes);
+        ulong places = (ulong)new ReplicaOptions { Volume = default, BlockBytes = 512 }.MaxOperations;
+        _bench.StartAt(places + 1);
+        _bench.Write(0);
+        Assert.Contains("has its place still", Assert.Single(_bench.Complaints), StringComparison.Ordinal);
     }
 
     // A longer image could not be undone: nothing is made longer before it is known that the ring can follow.
