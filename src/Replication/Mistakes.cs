@@ -24,6 +24,8 @@ internal enum Mistake
     CorruptReplacedByAny,
     /// <summary>What nobody has any more stays readable as it is. Breaks section 7.</summary>
     LostBlockShown,
+    /// <summary>That a block is lost is not to be seen in the block itself. Breaks section 7.</summary>
+    LostBlockNotMarked,
     /// <summary>A write is answered when the local replica has it. Breaks section 4.4.</summary>
     AcknowledgeBeforeQuorum,
     /// <summary>

@@ -37,7 +37,7 @@ internal sealed partial class Admissions
         var copy = new RegionCopy(
             Copies, region, StoreFormat.RangeOfRegion(region, _membership.SizeBytes), source,
             ReplicaMask.Of(place), _joins[place]!.HasFailed ? ReplicaMask.Of(place) : default, [],
-            others: _volume!.Replicas.Counting, mendsSource: false);
+            mendsSource: false);
         if (isLater)
         {
             Copies.AddLater(copy);

@@ -38,6 +38,7 @@ internal sealed partial class Admissions : IReplicaAnswers
         Copies = new RegionCopies(options, ids, effects)
         {
             Position = () => new Sequence(_volume!.Window.Next - 1),
+            Others = () => _volume!.Replicas.Counting,
             OnDone = OnCopied,
             OnFailed = OnCopyFailed,
         };

@@ -39,6 +39,7 @@ internal sealed class Promotion : IReplicaAnswers
         Copies = new RegionCopies(options, ids, effects)
         {
             Position = () => Sequence.None, // Nothing is written before the epoch has started.
+            Others = () => _complete,
             OnDone = _ => EndWhenCopied(),
             OnFailed = OnCopyFailed,
         };
@@ -304,7 +305,7 @@ internal sealed class Promotion : IReplicaAnswers
             int source = _plan.SourceOf(region);
             Copies.Add(new RegionCopy(
                 Copies, region, _plan.RangeOf(region), source, _targets, _plan.Failed,
-                _plan.OverlaysOf(region, source), others: _complete, mendsSource: _targets.Has(source)));
+                _plan.OverlaysOf(region, source), mendsSource: _targets.Has(source)));
         }
 
         EndWhenCopied();

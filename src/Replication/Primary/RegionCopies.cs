@@ -43,6 +43,9 @@ internal sealed class RegionCopies
     /// <summary>Where the stream is; none before there is one.</summary>
     public required Func<Sequence> Position { get; init; }
 
+    /// <summary>Who, besides the targets, may have what a source cannot read.</summary>
+    public required Func<ReplicaMask> Others { get; init; }
+
     /// <summary>Called with every region that is done.</summary>
     public required Action<RegionCopy> OnDone { get; init; }
 

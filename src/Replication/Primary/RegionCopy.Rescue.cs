@@ -132,7 +132,7 @@ internal sealed partial class RegionCopy
         while (_rescued < _corrupt.Count)
         {
             CorruptBlock lost = _corrupt[_rescued];
-            int rescuer = (Targets | _others).FirstOutside(_tried.With(Source), -1);
+            int rescuer = (Targets | _owner.Others()).FirstOutside(_tried.With(Source), -1);
             if (rescuer >= 0)
             {
                 _tried = _tried.With(rescuer);

@@ -23,7 +23,6 @@ internal sealed partial class RegionCopy
     private readonly ulong[][] _lacks = new ulong[ReplicaMask.Places][];
     private readonly IReadOnlyList<Overlay> _overlays;
     private readonly ReplicaMask _failed;
-    private readonly ReplicaMask _others;
     private readonly bool _mendsSource;
     private ulong[] _wanted = [];
     private int _asked;
@@ -43,12 +42,10 @@ internal sealed partial class RegionCopy
     /// written, so every block is written anew, also where it is the same, and also at the source.
     /// </param>
     /// <param name="overlays">What comes from others afterwards, in this order.</param>
-    /// <param name="others">Who else may have what the source cannot read.</param>
     /// <param name="mendsSource">Whether the source may be given such blocks too.</param>
     public RegionCopy(
         RegionCopies owner, int region, (long OffsetBytes, int LengthBytes) range, int source,
-        ReplicaMask targets, ReplicaMask failed, IReadOnlyList<Overlay> overlays, ReplicaMask others,
-        bool mendsSource)
+        ReplicaMask targets, ReplicaMask failed, IReadOnlyList<Overlay> overlays, bool mendsSource)
     {
         _owner = owner;
         Region = region;
@@ -58,7 +55,6 @@ internal sealed partial class RegionCopy
         _failed = failed;
         Targets = failed.Has(source) ? targets : targets.Without(source);
         _overlays = overlays;
-        _others = others;
         _mendsSource = mendsSource;
     }
 

@@ -53,11 +53,15 @@ internal sealed partial class ChecksumAccess
         else if (operation.Verb == ChecksumVerb.Read)
         {
             ReadOnlySpan<byte> bytes = BytesRead(slot, block);
+            bool isLost = false;
             if (kept == BlockChecksum.Unknown)
             {
-                kept = BlockChecksum.Of(bytes); // From now on it is known.
+                isLost = LostBlock.Is(bytes, block * Block, out uint lost);
+                kept = isLost ? lost : BlockChecksum.Of(bytes); // From now on it is known.
             }
-            else if (!BlockChecksum.Matches(kept, bytes) && !Mistakes.Make(Mistake.ChecksumsNotCompared))
+
+            bool isBad = isLost || !BlockChecksum.Matches(kept, bytes);
+            if (isBad && !Mistakes.Make(Mistake.ChecksumsNotCompared))
             {
                 (operation.Bad ??= []).Add(block, kept);
                 _effects.FoundCorrupt(block * Block);

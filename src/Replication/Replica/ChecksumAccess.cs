@@ -22,6 +22,9 @@ internal sealed partial class ChecksumAccess : ImageAccess
     private readonly MetadataState _state;
     private readonly ChecksumPages _pages;
     private readonly IoBuffer _scratch;
+    private readonly IoBuffer _lost;
+    private readonly Queue<int> _losing = new();
+    private bool _isLosing;
     private readonly RangeOrder _order;
     private readonly ChecksumOperation[] _operations;
     private readonly Stack<int> _free;
@@ -46,7 +49,8 @@ internal sealed partial class ChecksumAccess : ImageAccess
         _effects = effects;
         _state = state;
         int scratch = ScratchBytes(blockBytes, operations);
-        _scratch = memory.Slice(0, scratch);
+        _lost = memory.Slice(0, Block);
+        _scratch = memory.Slice(Block, scratch - Block);
         IoBuffer pages = memory.Slice(scratch, memory.LengthBytes - scratch);
         _pages = new ChecksumPages(effects, pages, state, operations)
         {
@@ -65,13 +69,13 @@ internal sealed partial class ChecksumAccess : ImageAccess
     public override bool HasChecksums => true;
 
     /// <summary>
-    /// Memory for blocks that are read because a part of them is touched; none where the volume's blocks are
-    /// those of checksums.
+    /// Memory for a block that is lost, and for those that are read because a part of them is touched; none
+    /// of these where the volume's blocks are those of checksums.
     /// </summary>
     /// <param name="blockBytes">The volume's logical block.</param>
     /// <param name="operations">Operations at once.</param>
     public static int ScratchBytes(int blockBytes, int operations) =>
-        blockBytes < Block ? operations * Edges * Block : 0;
+        Block + (blockBytes < Block ? operations * Edges * Block : 0);
 
     /// <summary>What is kept for a block, if its page is in memory: for who watches.</summary>
     /// <param name="block">The block.</param>
@@ -170,13 +174,20 @@ internal sealed partial class ChecksumAccess : ImageAccess
 
         operation.At = operation.FirstBlock;
         operation.SizeBytes = _state.SizeBytes;
+        if (operation.Verb == ChecksumVerb.Expect)
+        {
+            _losing.Enqueue(slot);
+            LoseNext();
+            return;
+        }
+
         operation.Parts = 1; // Held until all parts are out.
         if (operation.Verb == ChecksumVerb.Read)
         {
             ReadEdges(slot);
             IssueRead(slot);
         }
-        else if (operation.Verb != ChecksumVerb.Expect)
+        else
         {
             ReadEdges(slot);
             operation.IsBefore = operation.Parts > 1;
@@ -187,6 +198,28 @@ internal sealed partial class ChecksumAccess : ImageAccess
         }
 
         OnPart(slot, 0);
+    }
+
+    // One at a time: it is rare.
+    private void LoseNext()
+    {
+        if (_isLosing || !_losing.TryDequeue(out int slot))
+        {
+            return;
+        }
+
+        _isLosing = true;
+        ref ChecksumOperation operation = ref _operations[slot];
+        long offset = operation.FirstBlock * Block;
+        operation.MainBytes = (int)Math.Min(Block, operation.SizeBytes - offset);
+        operation.Parts = 1;
+        IoBuffer lost = _lost.Slice(0, operation.MainBytes);
+        if (!Mistakes.Make(Mistake.LostBlockNotMarked))
+        {
+            LostBlock.Fill(lost.Span, offset, operation.Expected);
+        }
+
+        _effects.WriteImage(NameOf(slot, operation.Io), offset, lost);
     }
 
     // Blocks of which only a part is touched: for a read all of them, for a change the bytes that go.
@@ -294,6 +327,7 @@ internal sealed partial class ChecksumAccess : ImageAccess
         _ending = slot;
         OnEnded(operation.Io, result);
         _ending = before;
+        _isLosing &= operation.Verb != ChecksumVerb.Expect;
         operation = default;
         _order.Remove(slot);
         _free.Push(slot);
@@ -301,6 +335,8 @@ internal sealed partial class ChecksumAccess : ImageAccess
         {
             Add(next);
         }
+
+        LoseNext();
     }
 
     private void OnPagesFlushed(int result)

@@ -4,7 +4,7 @@ namespace Ublk.Replication.Replica;
 
 /// <summary>
 /// How the parts of a replica reach its image: straight, or with a checksum for every block. Each operation
-/// ends once with <see cref="OnEnded"/>, and not within the call that began it, except where said.
+/// ends once with <see cref="OnEnded"/>, never within the call that began it.
 /// </summary>
 internal abstract class ImageAccess
 {
@@ -37,8 +37,8 @@ internal abstract class ImageAccess
     public abstract void Read(ulong io, long offsetBytes, in IoBuffer buffer);
 
     /// <summary>
-    /// Of what a block should hold nothing but its checksum is left: unless its bytes happen to be right, it
-    /// is unreadable until all of it is written. May end within the call.
+    /// Of what a block should hold nothing but its checksum is left: it is unreadable until all of it is
+    /// written (<see cref="LostBlock"/>).
     /// </summary>
     /// <param name="io">Names the operation.</param>
     /// <param name="offsetBytes">Start of the block.</param>

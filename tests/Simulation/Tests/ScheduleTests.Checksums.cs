@@ -40,6 +40,20 @@ public sealed partial class ScheduleTests
         history.ReadDone(One);
     }
 
+    // The same, and the process of 1 dies while that is new to it: it does not know the checksum any more.
+    private static void WhatIsLostStaysLost(ClusterHistory history)
+    {
+        WriteToZeroAlone(history, away: 1);
+        history.TurnBit(0, One);
+        history.Heal(1);
+        history.Until(() => history.Volume!.Replicas.Counting.Has(1));
+        history.Kill(1);
+        history.Restart(1);
+        history.Serve(1);
+        history.ReadFails(One);
+        history.WriteDone(One);
+    }
+
     // The same, and 2 has it: when it comes, everything is there again.
     private static void WhoComesLaterBringsItBack(ClusterHistory history)
     {

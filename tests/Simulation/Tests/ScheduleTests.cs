@@ -85,6 +85,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("S12", AResyncCopiesWhatChanged),
         new("section 7", ACorruptSourceIsNotCopied) { World = s_checked },
         new("section 7", WhatNobodyHasIsNotShown) { World = s_checkedTwo },
+        new("section 7", WhatIsLostStaysLost) { World = s_checkedTwo },
         new("section 7", WhoComesLaterBringsItBack) { World = s_checked },
         new("section 3", WhatWasHotIsNotKnown) { World = s_checked },
         new("section 3", ChecksumsAreSyncedBeforeTheyCount) { World = s_checked },
@@ -167,6 +168,7 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(ACorruptSourceIsNotCopied), nameof(Mistake.ChecksumsNotCompared))]
     [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.CorruptReplacedByAny))]
     [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.LostBlockShown))]
+    [InlineData(nameof(WhatIsLostStaysLost), nameof(Mistake.LostBlockNotMarked))]
     [InlineData(nameof(WhatWasHotIsNotKnown), nameof(Mistake.HotChecksumsTrusted))]
     [InlineData(nameof(ChecksumsAreSyncedBeforeTheyCount), nameof(Mistake.ChecksumsNotSynced))]
     public void TheScheduleSeesTheMistake(string name, string mistake)

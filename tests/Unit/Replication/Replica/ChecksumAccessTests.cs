@@ -115,6 +115,25 @@ public sealed class ChecksumAccessTests : IDisposable
         Assert.Equal(Block, Read(bench, 8192, Block));
     }
 
+    // The next process does not know the checksum; the block itself tells.
+    [Fact]
+    public void WhatIsLostStaysLost()
+    {
+        using var bench = new ChecksumBench(PageSpan, 512);
+        bench.Access.Expect(1, 8192, 77);
+        bench.Run();
+        bench.State.Intents.Add(0, 1);
+        bench.Open(512);
+        bench.Ended.Clear();
+        Assert.Equal(-Errno.EILSEQ, Read(bench, 8192, Block));
+        Write(bench, 8704, 512, 3);
+        bench.Open(512);
+        Assert.Equal(-Errno.EILSEQ, Read(bench, 8704, 512));
+        Write(bench, 8192, Block, 3);
+        bench.Open(512);
+        Assert.Equal(Block, Read(bench, 8192, Block));
+    }
+
     // Of a read that ends so, each block is told apart, with what it should hold.
     [Fact]
     public void BadBlocksAreToldApart()
