@@ -33,7 +33,6 @@ internal sealed partial class ChecksumAccess : ImageAccess
     private int _ending = -1;
     private ulong _syncIo;
     private int _syncParts;
-    private int _syncResult;
 
     /// <summary>Nothing under way.</summary>
     /// <param name="effects">The surroundings.</param>
@@ -109,7 +108,6 @@ internal sealed partial class ChecksumAccess : ImageAccess
         const int Parts = 2;
         _syncIo = io;
         _syncParts = Parts;
-        _syncResult = 0;
         _effects.SyncImage(io);
         _pages.Flush();
     }
@@ -351,12 +349,18 @@ internal sealed partial class ChecksumAccess : ImageAccess
         }
     }
 
+    // With the first failure it has failed: what is read may be anything from now on.
     private void OnSyncPart(int result)
     {
-        _syncResult = _syncResult < 0 ? _syncResult : Math.Min(result, 0);
-        if (--_syncParts == 0)
+        if (_syncParts == 0)
         {
-            OnEnded(_syncIo, _syncResult);
+            return;
+        }
+
+        _syncParts = result < 0 ? 0 : _syncParts - 1;
+        if (_syncParts == 0)
+        {
+            OnEnded(_syncIo, Math.Min(result, 0));
         }
     }
 

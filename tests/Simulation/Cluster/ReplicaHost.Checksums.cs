@@ -43,7 +43,8 @@ internal sealed partial class ReplicaHost
     {
         _world.Note($"replica {Place}: the block at {offsetBytes} is not what was written");
         bool isMissing = Machine!.State.Missing.Contains((int)(offsetBytes / StoreFormat.RegionBytes));
-        if (!Image.IsSuspect(offsetBytes) && !isMissing && !_world.LostBlocks.Contains(offsetBytes))
+        bool mayBeAnything = isMissing || Machine.HasFailed;
+        if (!Image.IsSuspect(offsetBytes) && !mayBeAnything && !_world.LostBlocks.Contains(offsetBytes))
         {
             throw new HistoryException(
                 $"replica {Place} takes the block at {offsetBytes} for corrupt, which it is not");
