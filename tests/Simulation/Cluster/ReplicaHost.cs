@@ -358,10 +358,9 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
     {
         if ((io & LocalReads) == 0)
         {
-            // A write or a sync that failed takes from this replica what it had not synced.
-            bool isRead = ReplicaContext.KindOf(io) is
-                ReplicaIo.Read or ReplicaIo.Configuration or ReplicaIo.Edge or ReplicaIo.ChecksumRead;
-            if (result < 0 && !isRead)
+            // A write or a sync that failed takes from this replica what it had not synced; so does what has to
+            // be read for a write.
+            if (result < 0 && ReplicaContext.KindOf(io) is not (ReplicaIo.Read or ReplicaIo.Configuration))
             {
                 _world.Note($"replica {Place}: io {io:x} fails with {result}");
                 _world.Lost(Place);
