@@ -30,8 +30,14 @@ internal struct HostRequest
     /// <summary>The next read that waits for the same operation; 0 for none.</summary>
     public ulong NextWaiter;
 
-    /// <summary>Sources of a read that have failed.</summary>
+    /// <summary>Sources of a read, or of the piece of it that is next, that have failed.</summary>
     public ReplicaMask Tried;
+
+    /// <summary>Bytes of a read that are there, and bytes that a source is asked for.</summary>
+    public int ReadBytes, AskedBytes;
+
+    /// <summary>No source could read all of it: each is asked for pieces.</summary>
+    public bool IsInPieces;
 
     /// <summary>The payload is ours to give back: the operation was never sequenced.</summary>
     public bool OwnsPayload;

@@ -9,6 +9,9 @@ namespace Ublk.Replication.State;
 /// </summary>
 internal sealed class VolumeReads
 {
+    // What a disk loses, and what has a checksum, is not smaller.
+    private const int PieceBytes = 4096;
+
     private readonly HostRequests _requests;
     private readonly VolumeWrites _writes;
     private readonly ReplicaTable _replicas;
@@ -125,20 +128,26 @@ internal sealed class VolumeReads
             return;
         }
 
-        request.HasBytes = status == BlockStatus.Ok;
-        if (!request.HasBytes)
+        if (status == BlockStatus.Ok)
         {
-            request.Tried = request.Tried.With(source);
+            request.ReadBytes += request.AskedBytes;
+            request.HasBytes = request.ReadBytes == request.Request.LengthBytes;
+            request.Tried = default;
+        }
+        else if (status != BlockStatus.Gone)
+        {
+            request.Tried = request.Tried.With(source); // One that is gone may come back.
         }
 
         Continue(id, now);
     }
 
-    // The local image where it is current, otherwise a replica all of which is. Nobody is asked twice.
+    // The local image where it is current, otherwise a replica all of which is. Nobody is asked twice for the
+    // same; but what each of them cannot read may be another block.
     private void Ask(ulong id, int slot)
     {
         ref HostRequest request = ref _requests[slot];
-        BlockRequest read = request.Request;
+        BlockRequest read = PartOf(ref request);
         bool isLocal = _local >= 0 && _replicas.Knowing.Has(_local) && !request.Tried.Has(_local) &&
             _effects.CanReadLocally(read.OffsetBytes, read.LengthBytes);
         int source = isLocal ? _local : _replicas.Counting.FirstOutside(request.Tried, _local);
@@ -164,9 +173,36 @@ internal sealed class VolumeReads
         {
             _waiting.Enqueue(id); // Nobody is there; with the next grant somebody may be.
         }
+        else if (!request.IsInPieces && request.Request.LengthBytes > PieceBytes)
+        {
+            request.IsInPieces = true;
+            request.Tried = default;
+            Ask(id, slot);
+        }
         else
         {
             _requests.Answer(slot, BlockStatus.IoError);
         }
+    }
+
+    // What is asked for next: all of it, or the rest of a block.
+    private static BlockRequest PartOf(ref HostRequest request)
+    {
+        BlockRequest read = request.Request;
+        request.AskedBytes = (int)read.LengthBytes;
+        if (!request.IsInPieces)
+        {
+            return read;
+        }
+
+        long offset = read.OffsetBytes + request.ReadBytes;
+        long left = read.LengthBytes - request.ReadBytes;
+        request.AskedBytes = (int)Math.Min(left, PieceBytes - offset % PieceBytes);
+        return read with
+        {
+            OffsetBytes = offset,
+            LengthBytes = request.AskedBytes,
+            Buffer = read.Buffer.Slice(request.ReadBytes, request.AskedBytes),
+        };
     }
 }

@@ -358,9 +358,10 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
     {
         if ((io & LocalReads) == 0)
         {
-            // A write or a sync that failed takes from this replica what it had not synced; so does what has to
+            // A write or a sync that failed takes from this replica what it had not synced; so does what must
             // be read for a write.
-            if (result < 0 && ReplicaContext.KindOf(io) is not (ReplicaIo.Read or ReplicaIo.Configuration))
+            ReplicaIo kind = ReplicaContext.KindOf(io);
+            if (result < 0 && kind is not (ReplicaIo.Read or ReplicaIo.Configuration))
             {
                 _world.Note($"replica {Place}: io {io:x} fails with {result}");
                 _world.Lost(Place);

@@ -83,6 +83,17 @@ public sealed class ChecksumTests
         Assert.All(volume.Target.Status(), replica => Assert.Equal(LocalReplicaStage.InSync, replica.Stage));
     }
 
+    // Neither of them has all of it.
+    [Fact]
+    public void AReadIsPutTogetherFromWhatEachCanRead()
+    {
+        using LocalVolume volume = Filled(replicas: 2);
+        Damage(volume, place: 0, 5 * Block + 17);
+        Damage(volume, place: 1, 9 * Block + 1);
+        volume.Check(4 * Block + 512, 16 * Block);
+        volume.CheckAll();
+    }
+
     // A write of a part of a rotten block does not make the rest of it look well.
     [Fact]
     public async Task ADamagedBlockStaysDamagedWhenAPartOfItIsWritten()
