@@ -35,6 +35,7 @@ internal sealed partial class ClusterHistory
 
         ReplicaHost victim = others[_random.Below(others.Length)];
         ReplicaHost sound = _hosts[members.FirstOutside(default, victim.Place)];
+        int pushed = writer.CopiesPushed;
         _world.IsDecaying = true;
         _world.Note($"decay of replica {victim.Place}");
         TurnBits(victim);
@@ -57,13 +58,14 @@ internal sealed partial class ClusterHistory
         }
 
         RunUntil(() => writer.Scrubbed is not null, EndLimitNs, mustCome: true);
-        if (writer.Scrubbed!.Absent.IsEmpty)
+        bool isPushed = writer.CopiesPushed > pushed && !_options.HasChecksums;
+        if (writer.Scrubbed!.Absent.IsEmpty && !isPushed)
         {
             Compare(writer, victim.Place, decayed, suspect, isBusy);
             return;
         }
 
-        // Who was absent may have been brought up to date from the decayed one meanwhile.
+        // Who was absent, also for a moment, may have been brought up to date from the decayed one.
         RunUntil(() => _client.OpenCount == 0 && IsQuiet, EndLimitNs, mustCome: true);
         writer.Scrub();
         RunUntil(() => writer.Scrubbed is not null, EndLimitNs, mustCome: true);

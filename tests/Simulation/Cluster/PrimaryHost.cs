@@ -63,7 +63,10 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     /// <summary>How often replicas were asked for blocks, to copy them.</summary>
     public int CopiesAsked { get; private set; }
 
-    /// <summary>Bytes of copies that were pushed to replicas.</summary>
+    /// <summary>Copies that were pushed to replicas.</summary>
+    public int CopiesPushed { get; private set; }
+
+    /// <summary>Their bytes, where they have any.</summary>
     public long PushedBytes { get; private set; }
 
     /// <summary>What scrubs have found.</summary>
@@ -169,11 +172,13 @@ internal sealed class PrimaryHost : ISessionHandler, IPrimaryEffects
     void IPrimaryEffects.Send<T>(int replica, in T message)
     {
         LastHeartbeat = typeof(T) == typeof(Heartbeat) ? Now : LastHeartbeat;
+        CopiesPushed += typeof(T) == typeof(CopyChunk) ? 1 : 0;
         OpenTo(replica)?.Send(message);
     }
 
     void IPrimaryEffects.Send<T>(int replica, in T message, in IoBuffer payload)
     {
+        CopiesPushed += typeof(T) == typeof(CopyChunk) ? 1 : 0;
         PushedBytes += typeof(T) == typeof(CopyChunk) ? payload.LengthBytes : 0;
         OpenTo(replica)?.Send(message, payload);
     }

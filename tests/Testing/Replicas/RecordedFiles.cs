@@ -105,16 +105,23 @@ public sealed class RecordedFiles : ReplicaFiles
         }
 
         string path = System.IO.Path.Combine(directory, System.IO.Path.GetFileName(Path));
-        File.WriteAllBytes(path, image);
-        File.WriteAllBytes(ReplicaFormat.MetadataPath(path), metadata);
+        Put(path, image);
+        Put(ReplicaFormat.MetadataPath(path), metadata);
         if (HasChecksums)
         {
-            File.WriteAllBytes(ChecksumFile.PathOf(path), After(
+            Put(ChecksumFile.PathOf(path), After(
                 at, random, _checksumsBefore, FileStep.Checksums, FileStep.ChecksumSync));
         }
 
         LeaveLivePage(ReplicaFormat.LivePath(path), random);
         return path;
+    }
+
+    // Another file each time: a process that is just being forked holds the locks of this one for a moment.
+    private static void Put(string path, byte[] bytes)
+    {
+        File.Delete(path);
+        File.WriteAllBytes(path, bytes);
     }
 
     /// <summary>What was told before a step, and what came later.</summary>
