@@ -25,7 +25,7 @@ internal sealed class MistakeSearch : IDisposable
         Mistake.PageOfAnotherBoot, Mistake.StaleLocalRead, Mistake.FailedWriteNotWaitedFor,
         Mistake.HeldRequestsNumbered, Mistake.HeartbeatsWithoutCommit, Mistake.LeaseNotChecked,
         Mistake.PartedVersionsCompared, Mistake.RepairOverNewer, Mistake.JoinWithoutOperations,
-        Mistake.UncertainWithoutMissing,
+        Mistake.UncertainWithoutMissing, Mistake.ClaimPerReplica, Mistake.LostBlockNotMarked,
     ];
 
     private readonly WorldPools _pools = new();
