@@ -26,9 +26,9 @@ public sealed class RecordedFiles : ReplicaFiles
     /// <param name="image">Path of the image.</param>
     public RecordedFiles(string image) : base(image)
     {
-        _imageBefore = File.ReadAllBytes(image);
-        _metadataBefore = File.ReadAllBytes(ReplicaFormat.MetadataPath(image));
-        _checksumsBefore = HasChecksums ? File.ReadAllBytes(ChecksumFile.PathOf(image)) : [];
+        _imageBefore = UnlockedFile.ReadAll(image);
+        _metadataBefore = UnlockedFile.ReadAll(ReplicaFormat.MetadataPath(image));
+        _checksumsBefore = HasChecksums ? UnlockedFile.ReadAll(ChecksumFile.PathOf(image)) : [];
     }
 
     /// <summary>Everything that was done.</summary>
@@ -179,7 +179,7 @@ public sealed class RecordedFiles : ReplicaFiles
     private void LeaveLivePage(string path, Random random)
     {
         File.Delete(path);
-        byte[] live = File.ReadAllBytes(ReplicaFormat.LivePath(Path));
+        byte[] live = UnlockedFile.ReadAll(ReplicaFormat.LivePath(Path));
         switch (random.Next(4))
         {
             case 0:

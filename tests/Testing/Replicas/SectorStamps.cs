@@ -33,9 +33,8 @@ public static class SectorStamps
     /// <param name="sizeBytes">Bytes to look at.</param>
     public static ulong[] ReadAll(string image, long sizeBytes)
     {
-        byte[] bytes = new byte[sizeBytes];
-        using FileStream file = File.Open(image, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
-        file.ReadExactly(bytes, 0, (int)Math.Min(sizeBytes, file.Length));
+        byte[] bytes = UnlockedFile.ReadAll(image);
+        Array.Resize(ref bytes, (int)sizeBytes);
         var stamps = new ulong[sizeBytes / SectorBytes];
         for (int i = 0; i < stamps.Length; i++)
         {
