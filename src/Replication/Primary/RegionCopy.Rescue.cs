@@ -1,4 +1,3 @@
-using System.IO.Hashing;
 using Ublk.Replication.Replica;
 using Ublk.Replication.State;
 using Ublk.Uring;
@@ -171,10 +170,9 @@ internal sealed partial class RegionCopy
         }
 
         byte[] digest = new byte[Digest.SizeBytes];
-        XxHash128.Hash(bytes, digest);
+        BlockDigest.Put(bytes, digest);
         _found[lost.Block] = digest;
         ReplicaMask lacking = Everybody(lost.Block).Outside(Settled(lost.Block, lost.Checksum));
-
         _owner.EndBlocks(this);
         Rescuer = -1;
         _tried = default;

@@ -53,14 +53,17 @@ internal sealed partial class ChecksumAccess
         else if (operation.Verb == ChecksumVerb.Read)
         {
             ReadOnlySpan<byte> bytes = BytesRead(slot, block);
-            bool isLost = false;
+            bool isBad;
             if (kept == BlockChecksum.Unknown)
             {
-                isLost = LostBlock.Is(bytes, block * Block, out uint lost);
-                kept = isLost ? lost : BlockChecksum.Of(bytes); // From now on it is known.
+                isBad = LostBlock.Is(bytes, block * Block, out uint lost);
+                kept = isBad ? lost : BlockChecksum.Of(bytes); // From now on it is known.
+            }
+            else
+            {
+                isBad = !BlockChecksum.Matches(kept, bytes);
             }
 
-            bool isBad = isLost || !BlockChecksum.Matches(kept, bytes);
             if (isBad && !Mistakes.Make(Mistake.ChecksumsNotCompared))
             {
                 (operation.Bad ??= []).Add(block, kept);

@@ -24,11 +24,11 @@ internal sealed partial class ChecksumAccess : ImageAccess
     private readonly IoBuffer _scratch;
     private readonly IoBuffer _lost;
     private readonly Queue<int> _losing = new();
-    private bool _isLosing;
     private readonly RangeOrder _order;
     private readonly ChecksumOperation[] _operations;
     private readonly Stack<int> _free;
     private readonly Queue<ChecksumOperation> _waiting = new();
+    private bool _isLosing;
     private ulong _arrivals;
     private int _ending = -1;
     private ulong _syncIo;

@@ -16,7 +16,7 @@ namespace Ublk.Replication.Replica;
 internal sealed partial class ChecksumPages
 {
     /// <summary>Bytes of a page.</summary>
-    public const int PageBytes = 4096;
+    public const int PageBytes = ChecksumFile.PageBytes;
 
     /// <summary>Fewest pages in memory: what an operation needs at once, and room for another one.</summary>
     public const int MinPages = 4;
@@ -24,11 +24,8 @@ internal sealed partial class ChecksumPages
     private const int BlocksPerPage = PageBytes / sizeof(uint);
     private const int None = -1;
 
-    /// <summary>Bytes of the volume whose checksums are in a page.</summary>
-    public const long VolumeBytesPerPage = (long)BlocksPerPage * BlockChecksum.BlockBytes;
-
-    private const int GrainsPerPage = (int)(VolumeBytesPerPage / StoreFormat.GrainBytes);
-    private const int RegionsPerPage = (int)(VolumeBytesPerPage / StoreFormat.RegionBytes);
+    private const int GrainsPerPage = (int)(ChecksumFile.VolumeBytesPerPage / StoreFormat.GrainBytes);
+    private const int RegionsPerPage = (int)(ChecksumFile.VolumeBytesPerPage / StoreFormat.RegionBytes);
 
     private readonly IReplicaEffects _effects;
     private readonly IoBuffer _memory;
@@ -190,11 +187,7 @@ internal sealed partial class ChecksumPages
     public void Flush()
     {
         _isSyncing = true;
-        for (int frame = 0; frame < _frames.Length; frame++)
-        {
-            MarkForSync(frame);
-        }
-
+        MarkForSync();
         FlushHot();
         EndSync();
     }
@@ -221,14 +214,18 @@ internal sealed partial class ChecksumPages
         }
 
         _error = result < 0 ? result : _error;
+        MarkForSync();
+        _syncLeft--;
+        FlushHot();
+        EndSync();
+    }
+
+    private void MarkForSync()
+    {
         for (int frame = 0; frame < _frames.Length; frame++)
         {
             MarkForSync(frame);
         }
-
-        _syncLeft--;
-        FlushHot();
-        EndSync();
     }
 
     private void MarkForSync(int frame)

@@ -22,7 +22,7 @@ internal static class CorruptDigest
 
     /// <summary>Whether a digest is none.</summary>
     /// <param name="digest">16 bytes.</param>
-    /// <param name="kept">The checksum of what was written; maybe that the block was spoiled.</param>
+    /// <param name="kept">The checksum of what was written.</param>
     public static bool Is(ReadOnlySpan<byte> digest, out uint kept)
     {
         kept = BinaryPrimitives.ReadUInt32BigEndian(digest[ZeroBytes..]);

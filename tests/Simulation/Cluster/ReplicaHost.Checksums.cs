@@ -59,7 +59,4 @@ internal sealed partial class ReplicaHost
         return region >= state.Missing.Regions || state.Missing.Contains(region) ||
             state.Intents.Contains((int)(offsetBytes / StoreFormat.GrainBytes));
     }
-
-    private static long ChecksumBytes(long volumeBytes) => ChecksumFile.OffsetOf(
-        ChecksumPages.PageOf(volumeBytes / BlockChecksum.BlockBytes - 1) + 1);
 }

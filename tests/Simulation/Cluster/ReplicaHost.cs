@@ -84,7 +84,8 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
         if (world.Options.HasChecksums)
         {
             Checksums = new SimulatedImage(
-                node, world.Clock, world.Pools, world.Random.Fork(), ChecksumBytes(world.Options.VolumeBytes))
+                node, world.Clock, world.Pools, world.Random.Fork(),
+                ChecksumFile.LengthOf(world.Options.VolumeBytes))
             {
                 Faults = world.Options.Image with { ReadsRace = false },
                 Latency = world.Options.Disk,
@@ -289,7 +290,7 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
 
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
     {
-        Checksums?.Extend(ChecksumBytes(sizeBytes));
+        Checksums?.Extend(ChecksumFile.LengthOf(sizeBytes));
         Image.Grow(io, sizeBytes);
     }
 
