@@ -60,6 +60,10 @@ internal enum Mistake
     /// Held requests get a number while fewer than W replicas are reachable. Breaks rule 16.
     /// </summary>
     HeldRequestsNumbered,
+    /// <summary>
+    /// A replica that joins gets what has no quorum yet only from the copy of another. Breaks rule 15.
+    /// </summary>
+    UnacknowledgedNotSent,
     /// <summary>A replica that joins counts before it has what it misses. Breaks rule 5.</summary>
     LearnerCounts,
     /// <summary>An operation on a missing region counts as applied. Breaks rule 5.</summary>

@@ -26,6 +26,7 @@ internal sealed class MistakeSearch : IDisposable
         Mistake.HeldRequestsNumbered, Mistake.HeartbeatsWithoutCommit, Mistake.LeaseNotChecked,
         Mistake.PartedVersionsCompared, Mistake.RepairOverNewer, Mistake.JoinWithoutOperations,
         Mistake.UncertainWithoutMissing, Mistake.ClaimPerReplica, Mistake.LostBlockNotMarked,
+        Mistake.UnacknowledgedNotSent,
     ];
 
     private readonly WorldPools _pools = new();

@@ -323,10 +323,10 @@ internal sealed partial class Admissions : IReplicaAnswers
         }
 
         join.Stage = JoinStage.Starting;
-        ulong position = volume.Window.Next - 1;
+        ulong position = volume.PositionFor(join.Common);
         _effects.Send(place, _promotion.StartAt(position, Math.Min(join.Common, position)));
         _membership.Tell(place);
-        _ = volume.OnReplicaJoins(place, Now);
+        volume.OnReplicaJoins(place, position, Now);
         Compare();
     }
 

@@ -76,7 +76,8 @@ internal sealed partial class RegionCopy
     private ReadOnlySpan<byte> DigestOf(int place, int block) =>
         _digests[place].AsSpan(block * Digest.SizeBytes, Digest.SizeBytes);
 
-    // Those that somebody can still read, or takes for readable.
+    // All of them at first, so that it is told that they are lost; then those that somebody can still read,
+    // or takes for readable.
     private void FindCorrupt()
     {
         _corrupt.Clear();
@@ -85,7 +86,8 @@ internal sealed partial class RegionCopy
         int blocks = isShown ? 0 : (LengthBytes + Block - 1) / Block;
         for (int block = 0; block < blocks; block++)
         {
-            if (IsCorrupt(block, out uint checksum) && !Settled(block, checksum).HasAll(Everybody(block)))
+            if (IsCorrupt(block, out uint checksum) &&
+                (_rounds == 1 || !Settled(block, checksum).HasAll(Everybody(block))))
             {
                 _corrupt.Add(new CorruptBlock(block, checksum));
             }
@@ -135,10 +137,10 @@ internal sealed partial class RegionCopy
             if (rescuer >= 0)
             {
                 _tried = _tried.With(rescuer);
-                if (Targets.Has(rescuer) &&
-                    (IsUnread(rescuer) || CorruptDigest.Is(DigestOf(rescuer, lost.Block), out _)))
+                if (Targets.Has(rescuer) && !IsUnread(rescuer) &&
+                    CorruptDigest.Is(DigestOf(rescuer, lost.Block), out _))
                 {
-                    continue;
+                    continue; // One that could not read all of it may have this block all the same.
                 }
 
                 ulong[] wanted = new ulong[_wanted.Length];

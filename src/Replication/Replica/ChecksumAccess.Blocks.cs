@@ -15,8 +15,7 @@ internal sealed partial class ChecksumAccess
                 int result = _pages.Load(page, slot);
                 if (result < 0)
                 {
-                    operation.Result = result;
-                    End(slot);
+                    EndWithoutPage(slot, result);
                 }
 
                 return;
@@ -38,6 +37,18 @@ internal sealed partial class ChecksumAccess
             {
                 _pages.HasChanged(page);
             }
+        }
+
+        End(slot);
+    }
+
+    private void EndWithoutPage(int slot, int result)
+    {
+        ref ChecksumOperation operation = ref _operations[slot];
+        operation.Result = result;
+        if (operation.Verb != ChecksumVerb.Read)
+        {
+            _pages.Doubt(operation.At, operation.EndBlock);
         }
 
         End(slot);

@@ -307,8 +307,7 @@ internal sealed partial class ChecksumAccess : ImageAccess
     {
         if (result < 0)
         {
-            _operations[slot].Result = result;
-            End(slot);
+            EndWithoutPage(slot, result);
         }
         else
         {

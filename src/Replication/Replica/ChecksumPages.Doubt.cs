@@ -2,21 +2,52 @@ using Ublk.Replication.Store;
 
 namespace Ublk.Replication.Replica;
 
-/// <content>Checksums that nobody knows because the process that did is gone.</content>
+/// <content>
+/// Checksums that nobody knows: the process that did is gone, or their page could not be read when the image
+/// had changed.
+/// </content>
 internal sealed partial class ChecksumPages
 {
     private void NoteHot(GrainMap intents)
     {
         for (int grain = intents.NextIn(0); grain < intents.Grains; grain = intents.NextIn(grain + 1))
         {
-            int page = grain / GrainsPerPage;
-            _ = _hot.TryGetValue(page, out ulong grains);
-            if (grains == 0)
-            {
-                _hotPages.Enqueue(page);
-            }
+            NoteHot(grain);
+        }
+    }
 
-            _hot[page] = grains | 1ul << grain % GrainsPerPage;
+    private void NoteHot(int grain)
+    {
+        int page = grain / GrainsPerPage;
+        _ = _hot.TryGetValue(page, out ulong grains);
+        if (grains == 0)
+        {
+            _hotPages.Enqueue(page);
+        }
+
+        _hot[page] = grains | 1ul << grain % GrainsPerPage;
+    }
+
+    /// <summary>
+    /// The image has changed, and the page that was to say so could not be read: if it can be once, nothing
+    /// is known of what is there, and this is on stable media with the next sync.
+    /// </summary>
+    /// <param name="first">First block.</param>
+    /// <param name="end">Behind the last block.</param>
+    public void Doubt(long first, long end)
+    {
+        for (int grain = (int)(first / BlocksPerGrain); grain * (long)BlocksPerGrain < end; grain++)
+        {
+            int page = grain / GrainsPerPage;
+            if (TryGet(page, out Span<uint> checksums))
+            {
+                Forget(checksums, grain % GrainsPerPage);
+                HasChanged(page);
+            }
+            else
+            {
+                NoteHot(grain);
+            }
         }
     }
 
@@ -41,18 +72,20 @@ internal sealed partial class ChecksumPages
             return;
         }
 
-        const int BlocksPerGrain = StoreFormat.GrainBytes / BlockChecksum.BlockBytes;
         Span<uint> checksums = ChecksumsOf(frame);
         for (int grain = 0; grain < GrainsPerPage; grain++)
         {
             if ((grains >> grain & 1) != 0)
             {
-                checksums.Slice(grain * BlocksPerGrain, BlocksPerGrain).Fill(BlockChecksum.Unknown);
+                Forget(checksums, grain);
             }
         }
 
         _frames[frame].IsDirty = true;
     }
+
+    private static void Forget(Span<uint> checksums, int grain) =>
+        checksums.Slice(grain * BlocksPerGrain, BlocksPerGrain).Fill(BlockChecksum.Unknown);
 
     private bool WasRead(int page)
     {

@@ -24,6 +24,7 @@ internal sealed partial class ChecksumPages
     private const int BlocksPerPage = PageBytes / sizeof(uint);
     private const int None = -1;
 
+    private const int BlocksPerGrain = StoreFormat.GrainBytes / BlockChecksum.BlockBytes;
     private const int GrainsPerPage = (int)(ChecksumFile.VolumeBytesPerPage / StoreFormat.GrainBytes);
     private const int RegionsPerPage = (int)(ChecksumFile.VolumeBytesPerPage / StoreFormat.RegionBytes);
 

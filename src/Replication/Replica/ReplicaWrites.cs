@@ -70,14 +70,15 @@ internal sealed class ReplicaWrites
     public required Action OnApplied { get; init; }
 
     /// <summary>
-    /// Whether an operation of before, which the image still has, is where another one belongs: its epoch is
-    /// over, and a new one begins while it is waited for.
+    /// Whether an operation of before, which the image still has, is where another one belongs: its epoch, or
+    /// its part in it, is over, and a new one begins while it is waited for. What is applied of the old one is
+    /// forgotten by the new one, so this holds for an operation that is sent once more, too.
     /// </summary>
     /// <param name="sequence">The other one.</param>
     public bool IsOccupied(ulong sequence)
     {
         ref ReplicaOperation operation = ref _operations[sequence & _mask];
-        return operation.Stage != OperationStage.None && operation.Sequence != sequence;
+        return operation.Stage != OperationStage.None && (Holds || operation.Sequence != sequence);
     }
 
     /// <summary>Takes an operation of the session, checked as far as its message goes.</summary>

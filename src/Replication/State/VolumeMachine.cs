@@ -149,19 +149,19 @@ public sealed class VolumeMachine
         return canFollow;
     }
 
-    /// <summary>
-    /// A replica that is being resynced is sent operations from now on; older ones come with the resync.
-    /// </summary>
+    /// <summary>The sequence before the first operation that a replica is sent when it joins.</summary>
+    /// <param name="common">What it has, apart from what is missing.</param>
+    public ulong PositionFor(ulong common) => _writes.PositionFor(common);
+
+    /// <summary>A replica that is being resynced is sent operations from now on.</summary>
     /// <param name="replica">Its place.</param>
+    /// <param name="position">From <see cref="PositionFor"/>.</param>
     /// <param name="now">The clock.</param>
-    /// <returns>The sequence before the first operation it is sent.</returns>
-    public ulong OnReplicaJoins(int replica, long now)
+    public void OnReplicaJoins(int replica, ulong position, long now)
     {
         _now = now;
-        ulong position = Window.Next - 1;
         _writes.Enter(replica, position, isCurrent: Mistakes.Make(Mistake.LearnerCounts));
         Settle();
-        return position;
     }
 
     /// <summary>A replica that joined has recorded what it misses: the rest of it may be read.</summary>

@@ -179,6 +179,24 @@ internal sealed class VolumeWrites
         Pump();
     }
 
+    /// <summary>
+    /// The sequence before the first operation that a replica is sent when it joins; what is older comes with
+    /// the resync. Whatever has no quorum yet it is sent: a copy of what one disk makes of an operation is no
+    /// second one. It is never told that it has less than it has.
+    /// </summary>
+    /// <param name="common">What it has, apart from what is missing.</param>
+    public ulong PositionFor(ulong common)
+    {
+        ulong last = Window.Next - 1, first = Window.Base;
+        while (first <= last && Window[first].IsAcknowledged)
+        {
+            first++;
+        }
+
+        return Mistakes.Make(Mistake.UnacknowledgedNotSent)
+            ? last : Math.Max(first - 1, Math.Min(common, last));
+    }
+
     /// <summary>A replica no longer follows the stream.</summary>
     /// <param name="replica">Its place.</param>
     /// <param name="stage">Where it stands now.</param>

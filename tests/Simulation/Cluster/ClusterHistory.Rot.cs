@@ -117,11 +117,13 @@ internal sealed partial class ClusterHistory
 
     private void WriteAgain(long offsetBytes, long lengthBytes)
     {
+        const int MaxAtOnce = 128;
         int most = Math.Max(1, (64 << 10) / _options.BlockBytes);
         int first = (int)(offsetBytes / _options.BlockBytes);
         int end = (int)Math.Min(_world.Checker.Blocks, (offsetBytes + lengthBytes) / _options.BlockBytes);
         for (int block = first; block < end; block += most)
         {
+            RunUntil(() => _client.OpenCount < MaxAtOnce, EndLimitNs, mustCome: true);
             _client.Submit(BlockOperation.Write, block, Math.Min(most, end - block));
         }
     }

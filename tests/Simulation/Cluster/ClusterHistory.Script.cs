@@ -130,6 +130,15 @@ internal sealed partial class ClusterHistory
         Expect(_client.OkCount == before, $"block {block} cannot be read");
     }
 
+    /// <summary>The host reads a block, and is not told that this cannot be.</summary>
+    /// <param name="block">Which.</param>
+    public void ReadSucceeds(int block)
+    {
+        int before = _client.OkCount;
+        ReadDone(block);
+        Expect(_client.OkCount == before + 1, $"block {block} can be read");
+    }
+
     /// <summary>The replicas are compared.</summary>
     public void Scrub()
     {

@@ -77,6 +77,14 @@ internal sealed class ClusterWatch(
         return who;
     }
 
+    // Of a block that no replica had right any more, what was written to a part is lost with the rest.
+    private bool IsLostWithTheRest(long offset, long firstByte, long endByte)
+    {
+        const int Block = 4096;
+        long start = offset - offset % Block;
+        return world.LostBlocks.Contains(start) && (start < firstByte || start + Block > endByte);
+    }
+
     // Where a write has failed meanwhile, what was applied before is missing too; that was answered in time.
     private bool Holds(ReplicaHost replica, int number, int first, int count)
     {
@@ -95,7 +103,8 @@ internal sealed class ClusterWatch(
                 replica.Machine?.State is { Condition: ReplicaCondition.Sound } state &&
                 state.Missing.Contains((int)(offset / StoreFormat.RegionBytes));
             bool isThere = HistoryChecker.IsOf(number, block, bytes) ||
-                replica.Image.IsDecayed(offset, length);
+                replica.Image.IsDecayed(offset, length) ||
+                IsLostWithTheRest(offset, (long)first * length, (long)(first + count) * length);
             if (isMissing || !isThere)
             {
                 return false;

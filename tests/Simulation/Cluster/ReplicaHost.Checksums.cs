@@ -51,6 +51,15 @@ internal sealed partial class ReplicaHost
         }
     }
 
+    // Without a page of checksums nothing is known of what was written under it.
+    private void DoubtAfter(ReplicaIo failed)
+    {
+        if (failed == ReplicaIo.ChecksumRead)
+        {
+            Image.Mend(IsHot);
+        }
+    }
+
     // As of now, or as of when the process died.
     private bool IsHot(long offsetBytes)
     {

@@ -366,6 +366,7 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
             {
                 _world.Note($"replica {Place}: io {io:x} fails with {result}");
                 _world.Lost(Place);
+                DoubtAfter(kind);
             }
 
             Watch.Ended(io, result);

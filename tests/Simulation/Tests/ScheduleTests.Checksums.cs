@@ -17,12 +17,12 @@ public sealed partial class ScheduleTests
         history.TurnBit(0, One);
         history.Heal(2);
         history.Until(() => history.Volume!.Replicas.Counting.Has(2));
-        history.ReadDone(One);
+        history.ReadSucceeds(One);
         history.Kill(1);
         history.Kill(0);
         history.Restart(1);
         history.Serve(2);
-        history.ReadDone(One);
+        history.ReadSucceeds(One);
         history.Restart(0);
     }
 
@@ -65,11 +65,27 @@ public sealed partial class ScheduleTests
         history.ReadFails(One);
         history.Heal(2);
         history.Until(() => history.Volume!.Replicas.Counting.Has(2));
-        history.ReadDone(One);
+        history.ReadSucceeds(One);
         history.Scrub();
         history.Kill(2);
-        history.ReadDone(One);
+        history.ReadSucceeds(One);
         history.Restart(2);
+    }
+
+    // Only 0 has a write, without a quorum, and it rots there. Who joins then has to get it from the writer.
+    private static void ACopyOfARottenWriteIsNoWrite(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(One);
+        history.LosePower(1);
+        history.CutBetween(0, 2);
+        history.Write(One);
+        history.Pass(50);
+        history.TurnBit(0, One);
+        history.Restart(1);
+        history.Done();
+        history.ReadSucceeds(One);
+        history.Heal(2);
     }
 
     // The process dies with bytes on its disk whose checksum was in its memory only.

@@ -87,6 +87,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("section 7", WhatNobodyHasIsNotShown) { World = s_checkedTwo },
         new("section 7", WhatIsLostStaysLost) { World = s_checkedTwo },
         new("section 7", WhoComesLaterBringsItBack) { World = s_checked },
+        new("rule 15", ACopyOfARottenWriteIsNoWrite) { World = s_checked },
         new("section 3", WhatWasHotIsNotKnown) { World = s_checked },
         new("section 3", ChecksumsAreSyncedBeforeTheyCount) { World = s_checked },
     ];
@@ -169,6 +170,7 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.CorruptReplacedByAny))]
     [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.LostBlockShown))]
     [InlineData(nameof(WhatIsLostStaysLost), nameof(Mistake.LostBlockNotMarked))]
+    [InlineData(nameof(ACopyOfARottenWriteIsNoWrite), nameof(Mistake.UnacknowledgedNotSent))]
     [InlineData(nameof(WhatWasHotIsNotKnown), nameof(Mistake.HotChecksumsTrusted))]
     [InlineData(nameof(ChecksumsAreSyncedBeforeTheyCount), nameof(Mistake.ChecksumsNotSynced))]
     public void TheScheduleSeesTheMistake(string name, string mistake)

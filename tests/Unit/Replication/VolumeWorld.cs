@@ -130,7 +130,8 @@ internal sealed class VolumeWorld : IVolumeEffects, IBlockCompletion
         if (!Machine.OnReplicaReady(replica, at.Applied, at.Durable, isReconciled: true, at.IsCurrent, Now))
         {
             // Resync, in one step: everything up to the position from the world's own log.
-            ulong position = Machine.OnReplicaJoins(replica, Now);
+            ulong position = Machine.PositionFor(at.Applied);
+            Machine.OnReplicaJoins(replica, position, Now);
             at.CatchUp(_log, position);
             at.Inbox.Enqueue(() =>
             {

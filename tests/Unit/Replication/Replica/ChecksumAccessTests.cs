@@ -191,6 +191,30 @@ public sealed class ChecksumAccessTests : IDisposable
         Assert.Equal(512, Read(bench, 0, 512));
     }
 
+    // The image had changed by then: what is there may be either, also for the next process.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void AWriteWithoutItsChecksumLeavesItsBlocksUnknown(bool isSyncedFirst)
+    {
+        using var bench = new ChecksumBench(2 * PageSpan, 512);
+        Write(bench, PageSpan - Block, 2 * Block, 7);
+        Sync(bench);
+        bench.Open(512);
+        Assert.Equal(512, Read(bench, PageSpan, 512)); // The second page is in memory, the first one is not.
+        bench.Fails = kind => kind == ReplicaIo.ChecksumRead ? -Errno.EIO : null;
+        Assert.Equal(-Errno.EIO, Write(bench, PageSpan - 512, 1024, 8));
+        bench.Fails = _ => null;
+        if (isSyncedFirst)
+        {
+            Sync(bench);
+            bench.Open(512);
+        }
+
+        Assert.Equal(2 * Block, Read(bench, PageSpan - Block, 2 * Block));
+        Assert.Empty(bench.Corrupt);
+    }
+
     [Theory]
     [InlineData(nameof(ReplicaIo.ChecksumRead))]
     [InlineData(nameof(ReplicaIo.Edge))]
