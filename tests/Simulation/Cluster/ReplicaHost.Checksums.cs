@@ -8,6 +8,8 @@ namespace Ublk.Tests.Simulation.Cluster;
 /// <content>The file of checksums, and what is known of a disk that changes by itself.</content>
 internal sealed partial class ReplicaHost
 {
+    private const int Block = 4096;
+
     /// <summary>
     /// Whether what changes by itself in a range can be noticed: the bytes are on stable media, and their
     /// checksums known.
@@ -16,12 +18,9 @@ internal sealed partial class ReplicaHost
     /// <param name="lengthBytes">Length.</param>
     public bool MayRot(long offsetBytes, long lengthBytes)
     {
-        const int Block = 4096, PageBytes = 4096;
-        Span<byte> onDisk = stackalloc byte[sizeof(uint)];
         for (long at = offsetBytes - offsetBytes % Block; at < offsetBytes + lengthBytes; at += Block)
         {
-            Checksums!.Peek(PageBytes + at / Block * sizeof(uint), onDisk);
-            uint kept = Machine?.Checksums?.Peek(at / Block) ?? BitConverter.ToUInt32(onDisk);
+            uint kept = Machine?.Checksums?.Peek(at / Block) ?? KeptOnDisk(at);
             if (Machine is null || IsHot(at) || kept == BlockChecksum.Unknown)
             {
                 return false;
@@ -58,6 +57,17 @@ internal sealed partial class ReplicaHost
         {
             Image.Mend(IsHot);
         }
+    }
+
+    // What the last process found out by reading died with it.
+    private bool IsUnknownOnDisk(long offsetBytes) =>
+        Checksums is not null && KeptOnDisk(offsetBytes) == BlockChecksum.Unknown;
+
+    private uint KeptOnDisk(long offsetBytes)
+    {
+        Span<byte> kept = stackalloc byte[sizeof(uint)];
+        Checksums!.Peek(ChecksumFile.OffsetOf(0) + offsetBytes / Block * sizeof(uint), kept);
+        return BitConverter.ToUInt32(kept);
     }
 
     // As of now, or as of when the process died.

@@ -162,7 +162,7 @@ internal sealed partial class ReplicaHost : ISessionListener, ISessionHandler, I
         };
         // What has decayed where checksums are not known any more cannot be noticed.
         _state = state;
-        Image.Mend(IsHot);
+        Image.Mend(at => IsHot(at) || IsUnknownOnDisk(at));
         IoBuffer checksums = default;
         if (_checksumMemory is not null)
         {
