@@ -64,6 +64,10 @@ internal enum Mistake
     /// A replica that joins gets what has no quorum yet only from the copy of another. Breaks rule 15.
     /// </summary>
     UnacknowledgedNotSent,
+    /// <summary>
+    /// What a replica applied before it joined anew counts, although it may miss the range now. Breaks rule 5.
+    /// </summary>
+    AnswersBeforeStartCount,
     /// <summary>A replica that joins counts before it has what it misses. Breaks rule 5.</summary>
     LearnerCounts,
     /// <summary>An operation on a missing region counts as applied. Breaks rule 5.</summary>

@@ -26,7 +26,7 @@ internal sealed class MistakeSearch : IDisposable
         Mistake.HeldRequestsNumbered, Mistake.HeartbeatsWithoutCommit, Mistake.LeaseNotChecked,
         Mistake.PartedVersionsCompared, Mistake.RepairOverNewer, Mistake.JoinWithoutOperations,
         Mistake.UncertainWithoutMissing, Mistake.ClaimPerReplica, Mistake.LostBlockNotMarked,
-        Mistake.UnacknowledgedNotSent,
+        Mistake.UnacknowledgedNotSent, Mistake.AnswersBeforeStartCount,
     ];
 
     private readonly WorldPools _pools = new();

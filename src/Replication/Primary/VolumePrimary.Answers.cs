@@ -9,7 +9,9 @@ public sealed partial class VolumePrimary
 {
     private void Take(int place, in Applied applied)
     {
-        if (applied.Epoch == _options.Epoch)
+        // Before its start it speaks of what it was sent before, which the start makes uncertain.
+        bool isOfBefore = _admissions.IsJoining(place) && !Mistakes.Make(Mistake.AnswersBeforeStartCount);
+        if (applied.Epoch == _options.Epoch && !isOfBefore)
         {
             _volume?.OnApplied(
                 place, applied.Sequence.Value, StreamMessages.StatusOf(applied.Status),
