@@ -51,19 +51,30 @@ internal sealed partial class ChecksumPages
         }
     }
 
+    /// <summary>Whether nothing will be known of a block when its page is read.</summary>
+    /// <param name="block">A block whose page is not in memory.</param>
+    public bool IsInDoubt(long block)
+    {
+        int grain = (int)(block / BlocksPerGrain), region = grain / StoreFormat.GrainsPerRegion;
+        bool isHot = _hot.TryGetValue(grain / GrainsPerPage, out ulong grains) &&
+            (grains >> grain % GrainsPerPage & 1) != 0;
+        return isHot || (region < (_missing?.Grains ?? 0) && _missing!.Contains(region));
+    }
+
     // When a page is read for the first time. A region that was missing leaves the missing ones only when all
-    // of it was compared, so its page was read before.
+    // of it was compared, so its page was read before; what becomes missing later keeps what this process knows.
     private void ApplyDoubt(int frame)
     {
         int page = _frames[frame].Page;
         _ = _hot.Remove(page, out ulong grains);
-        if (_read is not null && !WasRead(page))
+        int end = Math.Min((page + 1) * RegionsPerPage, _missing?.Grains ?? 0);
+        for (int region = page * RegionsPerPage; region < end; region++)
         {
-            for (int region = page * RegionsPerPage; region < (page + 1) * RegionsPerPage; region++)
+            if (_missing!.Contains(region))
             {
                 const ulong One = (1ul << StoreFormat.GrainsPerRegion) - 1;
-                bool isMissing = region < _state.Missing.Regions && _state.Missing.Contains(region);
-                grains |= isMissing ? One << region % RegionsPerPage * StoreFormat.GrainsPerRegion : 0;
+                grains |= One << region % RegionsPerPage * StoreFormat.GrainsPerRegion;
+                _missing.Remove(region, 1);
             }
         }
 
@@ -87,16 +98,17 @@ internal sealed partial class ChecksumPages
     private static void Forget(Span<uint> checksums, int grain) =>
         checksums.Slice(grain * BlocksPerGrain, BlocksPerGrain).Fill(BlockChecksum.Unknown);
 
-    private bool WasRead(int page)
+    // As of the opening.
+    private static GrainMap MissingOf(MissingMap missing)
     {
-        if (page / 64 >= _read!.Length)
+        var regions = new GrainMap(missing.Regions);
+        for (int first = missing.NextMissing(0); first < missing.Regions;)
         {
-            Array.Resize(ref _read, page / 64 + 1); // The volume has grown.
+            int end = missing.EndOfRun(first);
+            regions.Add(first, end - first);
+            first = missing.NextMissing(end);
         }
 
-        ulong bit = 1ul << page % 64;
-        bool wasRead = (_read[page / 64] & bit) != 0;
-        _read[page / 64] |= bit;
-        return wasRead;
+        return regions;
     }
 }

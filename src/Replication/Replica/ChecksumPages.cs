@@ -32,13 +32,12 @@ internal sealed partial class ChecksumPages
     private readonly IoBuffer _memory;
     private readonly Frame[] _frames;
     private readonly Dictionary<int, int> _frameOf;
-    private readonly MetadataState _state;
     private readonly Dictionary<int, ulong> _hot = [];
     private readonly Queue<int> _hotPages = new();
     private readonly int[] _nextWaiter;
     private readonly Queue<(int Page, int Waiter)> _wanting = new();
     private readonly int _syncWaiter;
-    private ulong[]? _read;
+    private readonly GrainMap? _missing;
     private int _hand;
     private int _error;
     private int _syncLeft;
@@ -55,15 +54,13 @@ internal sealed partial class ChecksumPages
         ArgumentOutOfRangeException.ThrowIfLessThan(frames, MinPages, nameof(memory));
         _effects = effects;
         _memory = memory;
-        _state = state;
         _frames = new Frame[frames];
         Array.Fill(_frames, new Frame { Page = None, FirstWaiter = None });
         _frameOf = new Dictionary<int, int>(frames);
         _syncWaiter = waiters;
         _nextWaiter = new int[waiters + 1];
         NoteHot(state.Intents);
-        int pages = PageOf(state.SizeBytes / BlockChecksum.BlockBytes) + 1;
-        _read = state.Missing.Count > 0 ? new ulong[(pages + 63) / 64] : null;
+        _missing = state.Missing.Count > 0 ? MissingOf(state.Missing) : null;
     }
 
     /// <summary>
