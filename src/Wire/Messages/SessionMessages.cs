@@ -188,13 +188,13 @@ public readonly ref struct Close : IMessage<Close>
 
     static Close IMessage<Close>.Decode(scoped ref FieldReader fields) => new()
     {
-        Reason = (CloseReason)fields.OneOf((byte)CloseReason.Done, (byte)CloseReason.Overloaded),
+        Reason = (CloseReason)fields.OneOf((byte)CloseReason.Done, (byte)CloseReason.NotTrusted),
         Text = fields.Text(MessageLimits.MaxTextBytes),
     };
 
     static void IMessage<Close>.Encode(in Close message, ref FieldWriter fields)
     {
-        fields.OneOf((byte)message.Reason, (byte)CloseReason.Done, (byte)CloseReason.Overloaded);
+        fields.OneOf((byte)message.Reason, (byte)CloseReason.Done, (byte)CloseReason.NotTrusted);
         fields.Text(message.Text, MessageLimits.MaxTextBytes);
     }
 }

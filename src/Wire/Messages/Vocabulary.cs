@@ -174,4 +174,6 @@ public enum CloseReason : byte
     Failed = 12,
     /// <summary>No room for another session.</summary>
     Overloaded = 13,
+    /// <summary>Not the node it says it is, or one that is not trusted.</summary>
+    NotTrusted = 14,
 }
