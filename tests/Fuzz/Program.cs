@@ -10,11 +10,12 @@ namespace Ublk.Tests.Fuzz;
 /// </summary>
 internal static class Program
 {
-    private static readonly Dictionary<string, IFuzzTarget> s_targets = new(StringComparer.Ordinal)
+    // Made late: code that reports its ways has nowhere to put them before the fuzzer runs.
+    private static readonly Dictionary<string, Lazy<IFuzzTarget>> s_targets = new(StringComparer.Ordinal)
     {
-        ["message"] = new MessageTarget(),
-        ["stream"] = new StreamTarget(),
-        ["metadata"] = new MetadataTarget(),
+        ["message"] = new(() => new MessageTarget()),
+        ["stream"] = new(() => new StreamTarget()),
+        ["metadata"] = new(() => new MetadataTarget()),
     };
 
     public static int Main(string[] args)
@@ -29,11 +30,11 @@ internal static class Program
                 return 0;
             case ["--instrument", .. string[] files]:
                 return Instrument(files);
-            case [string name] when s_targets.TryGetValue(name, out IFuzzTarget? target):
-                Fuzzer.Run(stream => target.Run(ReadAll(stream)));
+            case [string name] when s_targets.TryGetValue(name, out Lazy<IFuzzTarget>? target):
+                Fuzzer.Run(stream => target.Value.Run(ReadAll(stream)));
                 return 0;
-            case [string name, .. string[] files] when s_targets.TryGetValue(name, out IFuzzTarget? target):
-                return Array.FindAll(files, file => !Replay(target, file)).Length > 0 ? 1 : 0;
+            case [string name, .. string[] files] when s_targets.TryGetValue(name, out Lazy<IFuzzTarget>? target):
+                return Array.FindAll(files, file => !Replay(target.Value, file)).Length > 0 ? 1 : 0;
             default:
                 Console.Error.WriteLine("wrong use; see eng/fuzz --help");
                 return 2;
@@ -63,11 +64,11 @@ internal static class Program
 
     private static void WriteCorpora(string directory)
     {
-        foreach ((string name, IFuzzTarget target) in s_targets)
+        foreach ((string name, Lazy<IFuzzTarget> target) in s_targets)
         {
             string corpus = Path.Combine(directory, name);
             Directory.CreateDirectory(corpus);
-            foreach ((string seed, byte[] bytes) in target.Seeds())
+            foreach ((string seed, byte[] bytes) in target.Value.Seeds())
             {
                 File.WriteAllBytes(Path.Combine(corpus, FileName(seed)), bytes);
             }

@@ -50,14 +50,17 @@ internal sealed class CaptureReader(Stream input, string name, Action beforeRead
             return false;
         }
 
+        // What came before the end is looked at too: it may be wrong already.
+        bool hasEnded = false;
         head = MessageParser.Parse(Rest);
         while (NeededBytes(head) is var needed && needed > Rest.Length)
         {
-            if (!TryFill(needed))
+            if (hasEnded)
             {
                 throw CutOff(head.Kind, needed);
             }
 
+            hasEnded = !TryFill(needed);
             head = MessageParser.Parse(Rest);
         }
 

@@ -100,6 +100,21 @@ public sealed class WireDecodeTests
             error!.Message);
     }
 
+    // Found by eng/fuzz.
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(1000)]
+    public void WhatIsWrongIsToldBeforeTheEnd(int bytesARead)
+    {
+        byte[] bad = GoldenSamples.Get("EpochStart").Head[..^4];
+        bad[^3] = 0xc0;
+        (_, CaptureException? error) = CapturedStream.Print(bad, false, bytesARead);
+        (_, CaptureException? same) = CapturedStream.Print(bad);
+        Assert.Equal(bad.Length - 3, error!.PositionBytes);
+        Assert.Equal(same!.Message, error.Message);
+    }
+
     [Fact]
     public void PayloadIsHeldAgainstItsChecksum()
     {
