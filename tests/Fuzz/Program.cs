@@ -30,10 +30,13 @@ internal static class Program
                 return 0;
             case ["--instrument", .. string[] files]:
                 return Instrument(files);
-            case [string name] when s_targets.TryGetValue(name, out Lazy<IFuzzTarget>? target):
-                Fuzzer.Run(stream => target.Value.Run(ReadAll(stream)));
-                return 0;
-            case [string name, .. string[] files] when s_targets.TryGetValue(name, out Lazy<IFuzzTarget>? target):
+            case [string name, .. string[] files]
+                when s_targets.TryGetValue(name, out Lazy<IFuzzTarget>? target):
+                if (files.Length == 0)
+                {
+                    Fuzzer.Run(stream => target.Value.Run(ReadAll(stream)));
+                }
+
                 return Array.FindAll(files, file => !Replay(target.Value, file)).Length > 0 ? 1 : 0;
             default:
                 Console.Error.WriteLine("wrong use; see eng/fuzz --help");

@@ -107,11 +107,12 @@ public sealed class WireDecodeTests
     [InlineData(1000)]
     public void WhatIsWrongIsToldBeforeTheEnd(int bytesARead)
     {
-        byte[] bad = GoldenSamples.Get("EpochStart").Head[..^4];
-        bad[^3] = 0xc0;
+        const int Configuration = 13;
+        byte[] bad = GoldenSamples.Get("EpochStart").Head[..(Configuration + 3)];
+        bad[Configuration] = 0xc0;
         (_, CaptureException? error) = CapturedStream.Print(bad, false, bytesARead);
         (_, CaptureException? same) = CapturedStream.Print(bad);
-        Assert.Equal(bad.Length - 3, error!.PositionBytes);
+        Assert.Equal(Configuration, error!.PositionBytes);
         Assert.Equal(same!.Message, error.Message);
     }
 
