@@ -18,6 +18,7 @@ internal static class Program
         root.Options.Add(CommandRunner.Json);
         root.Subcommands.Add(LocalCommands.Build());
         root.Subcommands.Add(ReplicaCommands.Build());
+        root.Subcommands.Add(WireCommands.Build());
         root.Subcommands.Add(DoctorCommand.Build());
         ParseResult parse = root.Parse(arguments);
         List<string> complaints = [.. parse.Errors.Select(error => error.Message)];

@@ -1,4 +1,5 @@
 using Ublk.Frontend.Ublk;
+using Ublk.Node.Capture;
 using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
 using Ublk.Uring;
@@ -19,13 +20,13 @@ internal enum ExitCode
     Unsupported = 3,
     /// <summary>Not allowed.</summary>
     NoPermission = 4,
-    /// <summary>No such device or image.</summary>
+    /// <summary>No such device, image or file.</summary>
     NotFound = 5,
     /// <summary>In use, or the number is taken.</summary>
     Busy = 6,
     /// <summary>
-    /// The image, or the metadata of a replica, is unusable: wrong type, size or alignment, damaged, or not
-    /// what was asked for.
+    /// The image, the metadata of a replica, or a captured stream is unusable: wrong type, size or alignment,
+    /// damaged, or not what was asked for.
     /// </summary>
     BadImage = 7,
     /// <summary>The driver, or the process that serves, did not answer in time.</summary>
@@ -51,6 +52,7 @@ internal static class ExitCodes
         ReplicaStoreException replica => Of(replica.Error),
         BlockImageException image => Of(image.Error),
         VolumeGrowthException growth => Of(growth.Error),
+        CaptureException => ExitCode.BadImage,
         SystemCallException { Number: Errno.ENOSYS } => ExitCode.Unsupported,
         SystemCallException { Number: Errno.EPERM or Errno.EACCES } => ExitCode.NoPermission,
         UnauthorizedAccessException => ExitCode.NoPermission,

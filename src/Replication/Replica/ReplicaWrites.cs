@@ -70,9 +70,9 @@ internal sealed class ReplicaWrites
     public required Action OnApplied { get; init; }
 
     /// <summary>
-    /// Whether an operation of before, which the image still has, is where another one belongs: its epoch, or
-    /// its part in it, is over, and a new one begins while it is waited for. What is applied of the old one is
-    /// forgotten by the new one, so this holds for an operation that is sent once more, too.
+    /// Whether an operation of before, which the image still has, is where another one belongs: its epoch,
+    /// or its part in it, is over, and a new one begins while it is waited for. What is applied of the old
+    /// one is forgotten by the new one, so this holds for an operation that is sent once more, too.
     /// </summary>
     /// <param name="sequence">The other one.</param>
     public bool IsOccupied(ulong sequence)

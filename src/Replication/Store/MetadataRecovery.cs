@@ -209,6 +209,11 @@ public sealed class MetadataRecovery
                 }
 
                 FoldVerdict verdict = isSkipping ? FoldVerdict.Folded : state.Fold(type, entry);
+                if (verdict == FoldVerdict.Folded && !IsPossibleEnd(type, entry, number))
+                {
+                    verdict = FoldVerdict.Impossible;
+                }
+
                 if (verdict != FoldVerdict.Folded)
                 {
                     return NotFolded(verdict, number, type);
@@ -227,6 +232,11 @@ public sealed class MetadataRecovery
         return Sound(state, vault, new LogPosition(
             last, _scan[_layout.SlotOf(last)].Crc, checkpoint, vault.NewestNumber));
     }
+
+    // Also where a batch that was cut off is skipped: its entries do not count, but a checkpoint ends.
+    private static bool IsPossibleEnd(MetadataEntryType type, ReadOnlySpan<byte> entry, ulong number) =>
+        type != MetadataEntryType.CheckpointEnd ||
+        entry.Length == new MarkEntry(type).EncodedBytes && entry.U64(8) <= number;
 
     private static ulong CheckpointAfter(
         MetadataEntryType type, ReadOnlySpan<byte> entry, ulong checkpoint) =>

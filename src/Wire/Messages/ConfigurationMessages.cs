@@ -62,14 +62,13 @@ public readonly ref struct Configure : IMessage<Configure>
         return message;
     }
 
-    static void IMessage<Configure>.Encode(in Configure message, ref FieldWriter fields)
+    static void IMessage<Configure>.Encode<TSink>(in Configure message, ref TSink fields)
     {
         const int Max = MessageLimits.MaxReplicas;
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
         fields.Put(message.Number);
-        fields.OneOf(
-            (byte)message.Stage, (byte)ConfigurationKind.Joint, (byte)ConfigurationKind.New);
+        fields.OneOf(message.Stage, ConfigurationKind.Joint, ConfigurationKind.New);
         fields.Length(message.SizeBytes, MessageLimits.MaxVolumeBytes);
         fields.Int64(message.OldWriteQuorum, Max);
         fields.List(message.OldReplicas, Max);
@@ -92,7 +91,7 @@ public readonly record struct Configured(Epoch Epoch, ConfigurationNumber Number
     static Configured IMessage<Configured>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Configuration(), fields.Status());
 
-    static void IMessage<Configured>.Encode(in Configured message, ref FieldWriter fields)
+    static void IMessage<Configured>.Encode<TSink>(in Configured message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Number);

@@ -1,5 +1,7 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using MessagePack;
+using Ublk.Wire.Ids;
 
 namespace Ublk.Wire.Messages;
 
@@ -7,7 +9,7 @@ namespace Ublk.Wire.Messages;
 /// Writes the fields of one message, each in its shortest form; only the length of a payload always has four
 /// bytes. Fields out of range are our own mistake, and throw.
 /// </summary>
-public ref partial struct FieldWriter
+public ref struct FieldWriter : IFieldSink
 {
     private const byte Bin32 = 0xc6;
 
@@ -30,16 +32,36 @@ public ref partial struct FieldWriter
     /// <summary>Writes a whole number.</summary>
     /// <param name="value">The number.</param>
     /// <param name="max">Largest that is allowed.</param>
+    /// <param name="name">Not looked at, here and below.</param>
     /// <exception cref="InvalidOperationException">It is larger.</exception>
-    public void Integer(ulong value, ulong max)
+    public void Integer(ulong value, ulong max, string name = "")
     {
         Require(value <= max);
         Advance(MessagePackPrimitives.TryWrite(_destination[_position..], value, out int size), size);
     }
 
-    /// <summary>Writes 128 bits.</summary>
-    /// <param name="value">The bits.</param>
-    public void Bits128(UInt128 value)
+    /// <inheritdoc/>
+    public void Checksum(uint value, string name = "") => Integer(value, uint.MaxValue);
+
+    /// <inheritdoc/>
+    /// <exception cref="InvalidOperationException">It is none of them.</exception>
+    public void OneOf<T>(T value, T first, T last, string name = "")
+        where T : struct, Enum
+    {
+        byte number = Unsafe.BitCast<T, byte>(value);
+        Require(number >= Unsafe.BitCast<T, byte>(first));
+        Integer(number, Unsafe.BitCast<T, byte>(last));
+    }
+
+    /// <inheritdoc/>
+    public void Put(Writer value, string name = "")
+    {
+        Integer(value.Node.Value, uint.MaxValue);
+        Integer(value.Nonce, MessageLimits.MaxInteger);
+    }
+
+    /// <inheritdoc/>
+    public void Bits128(UInt128 value, string name = "")
     {
         const int Bytes = 16;
         Advance(
@@ -47,16 +69,13 @@ public ref partial struct FieldWriter
         Advance(BinaryPrimitives.TryWriteUInt128BigEndian(_destination[_position..], value), Bytes);
     }
 
-    /// <summary>Writes true or false.</summary>
-    /// <param name="value">Which.</param>
-    public void Boolean(bool value) =>
+    /// <inheritdoc/>
+    public void Boolean(bool value, string name = "") =>
         Advance(MessagePackPrimitives.TryWrite(_destination[_position..], value, out int size), size);
 
-    /// <summary>Writes a text.</summary>
-    /// <param name="text">UTF-8.</param>
-    /// <param name="maxBytes">Longest that is allowed.</param>
+    /// <inheritdoc/>
     /// <exception cref="InvalidOperationException">It is longer, or not allowed in a message.</exception>
-    public void Text(ReadOnlySpan<byte> text, int maxBytes)
+    public void Text(scoped ReadOnlySpan<byte> text, int maxBytes, string name = "")
     {
         Require(text.Length <= maxBytes && MessageText.IsAllowed(text));
         Advance(
@@ -77,11 +96,9 @@ public ref partial struct FieldWriter
         BinaryPrimitives.WriteInt32BigEndian(rest[1..], lengthBytes);
     }
 
-    /// <summary>Writes a list.</summary>
-    /// <param name="list">The entries, in ascending order.</param>
-    /// <param name="maxCount">Most entries.</param>
+    /// <inheritdoc/>
     /// <exception cref="InvalidOperationException">There are more, or they are in no order.</exception>
-    public void List<T>(MessageList<T> list, int maxCount)
+    public void List<T>(scoped MessageList<T> list, int maxCount, string name = "")
         where T : struct, IListEntry<T>
     {
         Require(list.Count <= maxCount);

@@ -27,7 +27,8 @@ public interface IMessage<T>
     /// <summary>Writes the fields after the kind; of a payload, its length.</summary>
     /// <param name="message">The message.</param>
     /// <param name="fields">Where they go.</param>
-    static abstract void Encode(in T message, ref FieldWriter fields);
+    static abstract void Encode<TSink>(in T message, ref TSink fields)
+        where TSink : struct, IFieldSink, allows ref struct;
 }
 
 /// <summary>Writes messages.</summary>

@@ -24,7 +24,7 @@ public readonly record struct Heartbeat(
         fields.Epoch(), fields.Int64(long.MaxValue), fields.Int32(MessageLimits.MaxLeaseMs),
         fields.Sequence(), fields.Sequence());
 
-    static void IMessage<Heartbeat>.Encode(in Heartbeat message, ref FieldWriter fields)
+    static void IMessage<Heartbeat>.Encode<TSink>(in Heartbeat message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Int64(message.SentAtNs, long.MaxValue);
@@ -55,7 +55,7 @@ public readonly record struct Grant(
         fields.Epoch(), fields.Int64(long.MaxValue), fields.Int32(MessageLimits.MaxLeaseMs),
         fields.Sequence(), fields.Sequence());
 
-    static void IMessage<Grant>.Encode(in Grant message, ref FieldWriter fields)
+    static void IMessage<Grant>.Encode<TSink>(in Grant message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Int64(message.SentAtNs, long.MaxValue);
@@ -75,6 +75,6 @@ public readonly record struct Release(Epoch Epoch) : IMessage<Release>
 
     static Release IMessage<Release>.Decode(scoped ref FieldReader fields) => new(fields.Epoch());
 
-    static void IMessage<Release>.Encode(in Release message, ref FieldWriter fields) =>
+    static void IMessage<Release>.Encode<TSink>(in Release message, ref TSink fields) =>
         fields.Put(message.Epoch);
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ublk.Wire.Ids;
 
 namespace Ublk.Wire.Messages;
@@ -12,7 +13,7 @@ public readonly record struct HistoryEntry(Epoch Epoch, Sequence First) : IListE
     static HistoryEntry IListEntry<HistoryEntry>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Sequence());
 
-    static void IListEntry<HistoryEntry>.Encode(in HistoryEntry entry, ref FieldWriter fields)
+    static void IListEntry<HistoryEntry>.Encode<TSink>(in HistoryEntry entry, ref TSink fields)
     {
         fields.Put(entry.Epoch);
         fields.Put(entry.First);
@@ -35,7 +36,7 @@ public readonly record struct IntentRun(long FirstGrain, long Count) : IListEntr
         return new IntentRun(first, count);
     }
 
-    static void IListEntry<IntentRun>.Encode(in IntentRun entry, ref FieldWriter fields) =>
+    static void IListEntry<IntentRun>.Encode<TSink>(in IntentRun entry, ref TSink fields) =>
         Run.Encode(entry.FirstGrain, entry.Count, ref fields);
 
     static bool IListEntry<IntentRun>.IsAfter(in IntentRun entry, in IntentRun previous) =>
@@ -61,7 +62,7 @@ public readonly record struct MissingRun(
         return new MissingRun(first, count, fields.Epoch(), fields.Sequence());
     }
 
-    static void IListEntry<MissingRun>.Encode(in MissingRun entry, ref FieldWriter fields)
+    static void IListEntry<MissingRun>.Encode<TSink>(in MissingRun entry, ref TSink fields)
     {
         Run.Encode(entry.FirstRegion, entry.Count, ref fields);
         fields.Put(entry.OldEpoch);
@@ -94,7 +95,7 @@ public readonly record struct OutOfOrderEntry(
         return entry;
     }
 
-    static void IListEntry<OutOfOrderEntry>.Encode(in OutOfOrderEntry entry, ref FieldWriter fields)
+    static void IListEntry<OutOfOrderEntry>.Encode<TSink>(in OutOfOrderEntry entry, ref TSink fields)
     {
         FieldWriter.Require(entry.IsConsistent);
         fields.Put(entry.Sequence);
@@ -119,7 +120,7 @@ public readonly record struct VersionDigest(long Page, Digest Digest) : IListEnt
     static VersionDigest IListEntry<VersionDigest>.Decode(scoped ref FieldReader fields) =>
         new(fields.Int64(MessageLimits.MaxVersionPages), fields.Digest());
 
-    static void IListEntry<VersionDigest>.Encode(in VersionDigest entry, ref FieldWriter fields)
+    static void IListEntry<VersionDigest>.Encode<TSink>(in VersionDigest entry, ref TSink fields)
     {
         fields.Int64(entry.Page, MessageLimits.MaxVersionPages);
         fields.Put(entry.Digest);
@@ -144,7 +145,7 @@ public readonly record struct VersionRun(long FirstRegion, long Count, Sequence 
         return new VersionRun(first, count, fields.Sequence());
     }
 
-    static void IListEntry<VersionRun>.Encode(in VersionRun entry, ref FieldWriter fields)
+    static void IListEntry<VersionRun>.Encode<TSink>(in VersionRun entry, ref TSink fields)
     {
         Run.Encode(entry.FirstRegion, entry.Count, ref fields);
         fields.Put(entry.Version);
@@ -165,7 +166,7 @@ public readonly record struct ReplicaMember(ReplicaId Replica, Incarnation Incar
     static ReplicaMember IListEntry<ReplicaMember>.Decode(scoped ref FieldReader fields) =>
         new(fields.Replica(), fields.Incarnation());
 
-    static void IListEntry<ReplicaMember>.Encode(in ReplicaMember entry, ref FieldWriter fields)
+    static void IListEntry<ReplicaMember>.Encode<TSink>(in ReplicaMember entry, ref TSink fields)
     {
         fields.Put(entry.Replica);
         fields.Put(entry.Incarnation);
@@ -186,11 +187,15 @@ internal static class Run
         return (first, count);
     }
 
-    public static void Encode(long first, long count, ref FieldWriter fields)
+    public static void Encode<TSink>(
+        long first, long count, ref TSink fields,
+        [CallerArgumentExpression(nameof(first))] string nameOfFirst = "",
+        [CallerArgumentExpression(nameof(count))] string nameOfCount = "")
+        where TSink : struct, IFieldSink, allows ref struct
     {
         FieldWriter.Require(IsConsistent(first, count));
-        fields.Int64(first, MessageLimits.MaxRegions);
-        fields.Int64(count, MessageLimits.MaxRegions);
+        fields.Int64(first, MessageLimits.MaxRegions, nameOfFirst);
+        fields.Int64(count, MessageLimits.MaxRegions, nameOfCount);
     }
 
     private static bool IsConsistent(long first, long count) =>

@@ -15,7 +15,8 @@ public interface IListEntry<T>
     /// <summary>Writes the fields.</summary>
     /// <param name="entry">The entry.</param>
     /// <param name="fields">Where they go.</param>
-    static abstract void Encode(in T entry, ref FieldWriter fields);
+    static abstract void Encode<TSink>(in T entry, ref TSink fields)
+        where TSink : struct, IFieldSink, allows ref struct;
 
     /// <summary>Whether an entry may follow another.</summary>
     /// <param name="entry">The later one.</param>

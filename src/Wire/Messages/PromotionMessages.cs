@@ -19,7 +19,7 @@ public readonly record struct Promise(Epoch Epoch, Writer Writer, ConfigurationN
     static Promise IMessage<Promise>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Writer(), fields.Configuration());
 
-    static void IMessage<Promise>.Encode(in Promise message, ref FieldWriter fields)
+    static void IMessage<Promise>.Encode<TSink>(in Promise message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Writer);
@@ -102,11 +102,11 @@ public readonly ref struct Claim : IMessage<Claim>
         return message;
     }
 
-    static void IMessage<Claim>.Encode(in Claim message, ref FieldWriter fields)
+    static void IMessage<Claim>.Encode<TSink>(in Claim message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
-        fields.OneOf((byte)message.Answer, (byte)ClaimAnswer.Granted, (byte)ClaimAnswer.Failed);
+        fields.OneOf(message.Answer, ClaimAnswer.Granted, ClaimAnswer.Failed);
         fields.Put(message.PromisedEpoch);
         fields.Put(message.PromisedWriter);
         fields.Put(message.Configuration);
@@ -176,11 +176,11 @@ public readonly ref struct ClaimEntries : IMessage<ClaimEntries>
         };
     }
 
-    static void IMessage<ClaimEntries>.Encode(in ClaimEntries message, ref FieldWriter fields)
+    static void IMessage<ClaimEntries>.Encode<TSink>(in ClaimEntries message, ref TSink fields)
     {
         const int Max = MessageLimits.MaxClaimEntries;
         fields.Put(message.Epoch);
-        fields.OneOf((byte)message.List, (byte)ClaimList.Intents, (byte)ClaimList.VersionDigests);
+        fields.OneOf(message.List, ClaimList.Intents, ClaimList.VersionDigests);
         fields.Int64(message.Part, int.MaxValue);
         fields.Boolean(message.HasMore);
         switch (message.List)
@@ -234,7 +234,7 @@ public readonly record struct EpochStart(
         return message;
     }
 
-    static void IMessage<EpochStart>.Encode(in EpochStart message, ref FieldWriter fields)
+    static void IMessage<EpochStart>.Encode<TSink>(in EpochStart message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
@@ -259,7 +259,7 @@ public readonly record struct EpochStarted(Epoch Epoch, AnswerStatus Status) : I
     static EpochStarted IMessage<EpochStarted>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Status());
 
-    static void IMessage<EpochStarted>.Encode(in EpochStarted message, ref FieldWriter fields)
+    static void IMessage<EpochStarted>.Encode<TSink>(in EpochStarted message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Status);

@@ -38,28 +38,27 @@ public enum ProtocolErrorReason : byte
 public readonly record struct ProtocolError(
     ProtocolErrorReason Reason, MessageKind Kind, int PositionBytes)
 {
-    /// <summary>A sentence for a log and for <see cref="Close"/>.</summary>
-    public override string ToString()
+    /// <summary>What is wrong, without the place.</summary>
+    public string Text => Kind == MessageKind.None ? What : $"{Kind}: {What}";
+
+    private string What => Reason switch
     {
-        string what = Reason switch
-        {
-            ProtocolErrorReason.None => "nothing is wrong",
-            ProtocolErrorReason.NotAMessage => "not an array that begins with a kind",
-            ProtocolErrorReason.UnknownKind => "unknown kind of message",
-            ProtocolErrorReason.WrongFieldCount => "wrong number of fields",
-            ProtocolErrorReason.WrongType => "field of the wrong type",
-            ProtocolErrorReason.OutOfRange => "number out of range",
-            ProtocolErrorReason.UnknownValue => "unknown value of an enumeration",
-            ProtocolErrorReason.TooLong => "message too long",
-            ProtocolErrorReason.PayloadTooLong => "payload too long",
-            ProtocolErrorReason.ListTooLong => "list too long",
-            ProtocolErrorReason.NotAscending => "list not in ascending order",
-            ProtocolErrorReason.Contradiction => "fields contradict each other",
-            ProtocolErrorReason.BadText => "text is not UTF-8 without control characters",
-            _ => Reason.ToString(),
-        };
-        return Kind == MessageKind.None
-            ? $"{what}, at byte {PositionBytes}"
-            : $"{Kind}: {what}, at byte {PositionBytes}";
-    }
+        ProtocolErrorReason.None => "nothing is wrong",
+        ProtocolErrorReason.NotAMessage => "not an array that begins with a kind",
+        ProtocolErrorReason.UnknownKind => "unknown kind of message",
+        ProtocolErrorReason.WrongFieldCount => "wrong number of fields",
+        ProtocolErrorReason.WrongType => "field of the wrong type",
+        ProtocolErrorReason.OutOfRange => "number out of range",
+        ProtocolErrorReason.UnknownValue => "unknown value of an enumeration",
+        ProtocolErrorReason.TooLong => "message too long",
+        ProtocolErrorReason.PayloadTooLong => "payload too long",
+        ProtocolErrorReason.ListTooLong => "list too long",
+        ProtocolErrorReason.NotAscending => "list not in ascending order",
+        ProtocolErrorReason.Contradiction => "fields contradict each other",
+        ProtocolErrorReason.BadText => "text is not UTF-8 without control characters",
+        _ => Reason.ToString(),
+    };
+
+    /// <summary>A sentence for a log and for <see cref="Close"/>.</summary>
+    public override string ToString() => $"{Text}, at byte {PositionBytes}";
 }

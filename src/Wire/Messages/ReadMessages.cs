@@ -28,7 +28,7 @@ public readonly record struct Read(
         return message;
     }
 
-    static void IMessage<Read>.Encode(in Read message, ref FieldWriter fields)
+    static void IMessage<Read>.Encode<TSink>(in Read message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
@@ -70,14 +70,14 @@ public readonly record struct ReadReply(
         return message;
     }
 
-    static void IMessage<ReadReply>.Encode(in ReadReply message, ref FieldWriter fields)
+    static void IMessage<ReadReply>.Encode<TSink>(in ReadReply message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
         fields.Put(message.Id);
         fields.Put(message.Status);
         fields.Put(message.Issued);
-        fields.Integer(message.Crc32C, uint.MaxValue);
+        fields.Checksum(message.Crc32C);
         fields.Payload(message.PayloadBytes);
     }
 }

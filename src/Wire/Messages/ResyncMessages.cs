@@ -42,7 +42,7 @@ public readonly record struct DigestsRequest(
         return message;
     }
 
-    static void IMessage<DigestsRequest>.Encode(in DigestsRequest message, ref FieldWriter fields)
+    static void IMessage<DigestsRequest>.Encode<TSink>(in DigestsRequest message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
@@ -81,7 +81,7 @@ public readonly record struct Digests(
         return message;
     }
 
-    static void IMessage<Digests>.Encode(in Digests message, ref FieldWriter fields)
+    static void IMessage<Digests>.Encode<TSink>(in Digests message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
@@ -130,7 +130,7 @@ public readonly record struct CopyRequest(
         return message;
     }
 
-    static void IMessage<CopyRequest>.Encode(in CopyRequest message, ref FieldWriter fields)
+    static void IMessage<CopyRequest>.Encode<TSink>(in CopyRequest message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
@@ -189,7 +189,7 @@ public readonly record struct CopyChunk(
         return message;
     }
 
-    static void IMessage<CopyChunk>.Encode(in CopyChunk message, ref FieldWriter fields)
+    static void IMessage<CopyChunk>.Encode<TSink>(in CopyChunk message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
@@ -198,8 +198,8 @@ public readonly record struct CopyChunk(
         fields.Offset(message.OffsetBytes);
         fields.Length(message.LengthBytes, MessageLimits.MaxPayloadBytes);
         fields.Put(message.Issued);
-        fields.Integer(message.Crc32C, uint.MaxValue);
-        fields.OneOf((byte)message.Flags, 0, (byte)CopyFlags.ChecksumOnly);
+        fields.Checksum(message.Crc32C);
+        fields.OneOf(message.Flags, CopyFlags.None, CopyFlags.ChecksumOnly);
         fields.Payload(message.PayloadBytes);
     }
 }
@@ -219,7 +219,7 @@ public readonly record struct Copied(Epoch Epoch, RequestId Id, AnswerStatus Sta
     static Copied IMessage<Copied>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Request(), fields.Status());
 
-    static void IMessage<Copied>.Encode(in Copied message, ref FieldWriter fields)
+    static void IMessage<Copied>.Encode<TSink>(in Copied message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Id);
@@ -247,7 +247,7 @@ public readonly record struct RegionDone(Epoch Epoch, RequestId Id, long Region,
     static RegionDone IMessage<RegionDone>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Request(), fields.Int64(MessageLimits.MaxRegions), fields.Sequence());
 
-    static void IMessage<RegionDone>.Encode(in RegionDone message, ref FieldWriter fields)
+    static void IMessage<RegionDone>.Encode<TSink>(in RegionDone message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Id);

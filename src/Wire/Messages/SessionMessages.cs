@@ -30,12 +30,12 @@ public readonly record struct Handshake(
         return message;
     }
 
-    static void IMessage<Handshake>.Encode(in Handshake message, ref FieldWriter fields)
+    static void IMessage<Handshake>.Encode<TSink>(in Handshake message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Int64(message.OldestVersion, byte.MaxValue);
         fields.Int64(message.NewestVersion, byte.MaxValue);
-        fields.Bits128(message.Cluster.Value);
+        fields.Put(message.Cluster);
         fields.Put(message.Node);
         fields.Integer(message.Features, MessageLimits.MaxInteger);
     }
@@ -79,12 +79,12 @@ public readonly record struct OpenSession(
         return message;
     }
 
-    static void IMessage<OpenSession>.Encode(in OpenSession message, ref FieldWriter fields)
+    static void IMessage<OpenSession>.Encode<TSink>(in OpenSession message, ref TSink fields)
     {
         FieldWriter.Require(message.GrainBytes <= message.RegionBytes);
         fields.Put(message.Epoch);
-        fields.OneOf((byte)message.Role, (byte)SessionRole.Writer, (byte)SessionRole.Puller);
-        fields.Bits128(message.Volume.Value);
+        fields.OneOf(message.Role, SessionRole.Writer, SessionRole.Puller);
+        fields.Put(message.Volume);
         fields.Put(message.Replica);
         fields.Put(message.Incarnation);
         fields.Put(message.Configuration);
@@ -153,7 +153,7 @@ public readonly ref struct SessionState : IMessage<SessionState>
         History = fields.List<HistoryEntry>(MessageLimits.MaxHistoryEntries),
     };
 
-    static void IMessage<SessionState>.Encode(in SessionState message, ref FieldWriter fields)
+    static void IMessage<SessionState>.Encode<TSink>(in SessionState message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.PromisedEpoch);
@@ -161,7 +161,7 @@ public readonly ref struct SessionState : IMessage<SessionState>
         fields.Put(message.Configuration);
         fields.Put(message.Applied);
         fields.Put(message.Durable);
-        fields.OneOf((byte)message.Stage, (byte)StreamStage.InStream, (byte)StreamStage.Resyncing);
+        fields.OneOf(message.Stage, StreamStage.InStream, StreamStage.Resyncing);
         fields.Put(message.Flags);
         fields.Int64(message.MissingRegions, MessageLimits.MaxRegions);
         fields.List(message.History, MessageLimits.MaxHistoryEntries);
@@ -192,9 +192,9 @@ public readonly ref struct Close : IMessage<Close>
         Text = fields.Text(MessageLimits.MaxTextBytes),
     };
 
-    static void IMessage<Close>.Encode(in Close message, ref FieldWriter fields)
+    static void IMessage<Close>.Encode<TSink>(in Close message, ref TSink fields)
     {
-        fields.OneOf((byte)message.Reason, (byte)CloseReason.Done, (byte)CloseReason.NotTrusted);
+        fields.OneOf(message.Reason, CloseReason.Done, CloseReason.NotTrusted);
         fields.Text(message.Text, MessageLimits.MaxTextBytes);
     }
 }

@@ -16,7 +16,7 @@ public readonly record struct VersionsRequest(Epoch Epoch, long Page) : IMessage
     static VersionsRequest IMessage<VersionsRequest>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Int64(MessageLimits.MaxVersionPages));
 
-    static void IMessage<VersionsRequest>.Encode(in VersionsRequest message, ref FieldWriter fields)
+    static void IMessage<VersionsRequest>.Encode<TSink>(in VersionsRequest message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Int64(message.Page, MessageLimits.MaxVersionPages);
@@ -54,7 +54,7 @@ public readonly ref struct Versions : IMessage<Versions>
         return new Versions { Epoch = epoch, Page = page, Runs = runs };
     }
 
-    static void IMessage<Versions>.Encode(in Versions message, ref FieldWriter fields)
+    static void IMessage<Versions>.Encode<TSink>(in Versions message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Int64(message.Page, MessageLimits.MaxVersionPages);

@@ -48,16 +48,17 @@ public readonly record struct Write(
         return message;
     }
 
-    static void IMessage<Write>.Encode(in Write message, ref FieldWriter fields)
+    static void IMessage<Write>.Encode<TSink>(in Write message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);
         fields.Put(message.Sequence);
         fields.Put(message.Operation);
-        fields.OneOf((byte)message.Flags, 0, 3);
+        fields.OneOf(
+            message.Flags, MutationFlags.None, MutationFlags.ForceUnitAccess | MutationFlags.NoUnmap);
         fields.Offset(message.OffsetBytes);
         fields.Length(message.LengthBytes, MessageLimits.MaxMutationBytes);
-        fields.Integer(message.Crc32C, uint.MaxValue);
+        fields.Checksum(message.Crc32C);
         fields.Put(message.Committed);
         fields.Put(message.View);
         fields.Payload(message.PayloadBytes);
@@ -81,7 +82,7 @@ public readonly record struct Applied(
     static Applied IMessage<Applied>.Decode(scoped ref FieldReader fields) => new(
         fields.Epoch(), fields.Sequence(), fields.Status(), fields.Sequence(), fields.Sequence());
 
-    static void IMessage<Applied>.Encode(in Applied message, ref FieldWriter fields)
+    static void IMessage<Applied>.Encode<TSink>(in Applied message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Sequence);
@@ -104,7 +105,7 @@ public readonly record struct Flush(Epoch Epoch, Sequence Through, Sequence Comm
     static Flush IMessage<Flush>.Decode(scoped ref FieldReader fields) =>
         new(fields.Epoch(), fields.Sequence(), fields.Sequence());
 
-    static void IMessage<Flush>.Encode(in Flush message, ref FieldWriter fields)
+    static void IMessage<Flush>.Encode<TSink>(in Flush message, ref TSink fields)
     {
         fields.Put(message.Epoch);
         fields.Put(message.Through);
@@ -136,7 +137,7 @@ public readonly record struct Flushed(
         return message;
     }
 
-    static void IMessage<Flushed>.Encode(in Flushed message, ref FieldWriter fields)
+    static void IMessage<Flushed>.Encode<TSink>(in Flushed message, ref TSink fields)
     {
         FieldWriter.Require(message.IsConsistent);
         fields.Put(message.Epoch);

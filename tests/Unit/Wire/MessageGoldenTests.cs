@@ -15,6 +15,9 @@ public sealed partial class MessageGoldenTests
 {
     private static readonly Dictionary<string, (string Shown, string Hex)> s_golden = Load();
 
+    /// <summary>What docs/protocol-examples.txt says, by the names of the samples.</summary>
+    internal static IReadOnlyDictionary<string, (string Shown, string Hex)> Examples => s_golden;
+
     public static TheoryData<string> Names => [.. GoldenSamples.All.Select(sample => sample.Name)];
 
     [Fact]

@@ -55,6 +55,27 @@ public sealed class MetadataRecoveryTests
         }
     }
 
+    // Found by eng/fuzz: a record that is whole, and that no version of the program has written.
+    [Theory]
+    [InlineData("2100100000000000" + "0200000000000000")]
+    [InlineData("2200080000000000" + "2100080000000000")]
+    public void ACheckpointThatHasNotBegunDoesNotEnd(string entries)
+    {
+        var disk = new StoreDisk(new RingLayout(new Incarnation(1), Ring));
+        Put(disk.Record(1), RecordKind.Ring, Convert.FromHexString(entries));
+        byte[] mark = EntryMaker.Bytes(new MarkEntry(MetadataEntryType.VaultMark, 1));
+        Put(disk.VaultSlot(1), RecordKind.Vault, mark);
+        RecoveryResult found = MetadataRecovery.Run(disk, disk.Layout, Size);
+        Assert.Equal((MetadataDamage.ImpossibleEntry, 1ul), (found.Damage, found.Record));
+
+        void Put(Span<byte> record, RecordKind kind, byte[] payload)
+        {
+            payload.CopyTo(MetadataRecord.Payload(record));
+            var header = new RecordHeader(kind, RecordFlags.None, 1, 0, 1, payload.Length);
+            MetadataRecord.Seal(record, disk.Layout.Identity, header);
+        }
+    }
+
     [Fact]
     public void ATornLastRecordIsNormalUnlessItIsKnownToHaveBeenDurable()
     {
