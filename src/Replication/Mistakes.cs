@@ -65,7 +65,8 @@ internal enum Mistake
     /// </summary>
     UnacknowledgedNotSent,
     /// <summary>
-    /// What a replica applied before it joined anew counts, although it may miss the range now. Breaks rule 5.
+    /// What a replica applied before it joined anew counts, although it may miss the range now. Breaks
+    /// rule 5.
     /// </summary>
     AnswersBeforeStartCount,
     /// <summary>A replica that joins counts before it has what it misses. Breaks rule 5.</summary>

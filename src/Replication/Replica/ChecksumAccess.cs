@@ -76,7 +76,9 @@ internal sealed partial class ChecksumAccess : ImageAccess
     public static int ScratchBytes(int blockBytes, int operations) =>
         Block + (blockBytes < Block ? operations * Edges * Block : 0);
 
-    /// <summary>What is kept for a block, if that is not what its page on disk says: for who watches.</summary>
+    /// <summary>
+    /// What is kept for a block, if that is not what its page on disk says: for who watches.
+    /// </summary>
     /// <param name="block">The block.</param>
     public uint? Peek(long block) => _pages.TryGet(ChecksumPages.PageOf(block), out Span<uint> checksums)
         ? checksums[(int)(block % checksums.Length)]

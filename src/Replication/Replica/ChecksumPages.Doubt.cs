@@ -62,7 +62,8 @@ internal sealed partial class ChecksumPages
     }
 
     // When a page is read for the first time. A region that was missing leaves the missing ones only when all
-    // of it was compared, so its page was read before; what becomes missing later keeps what this process knows.
+    // of it was compared, so its page was read before; what becomes missing later keeps what this process
+    // knows.
     private void ApplyDoubt(int frame)
     {
         int page = _frames[frame].Page;
