@@ -85,10 +85,11 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
         {
             Stage = SessionStage.Ended;
             DropPayload();
+            _hasUnflushed = false;
+            _mustSend.Set();
             await _input.CompleteAsync().ConfigureAwait(false);
             await _output.CompleteAsync().ConfigureAwait(false);
             await _connection.DisposeAsync().ConfigureAwait(false);
-            _mustSend.Set();
             await sending.ConfigureAwait(false);
         }
 
@@ -111,7 +112,8 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
     }
 
     /// <summary>
-    /// Time passes: limits are looked at. To be called a few times a second; without it, nothing is limited.
+    /// Time passes: limits are looked at. To be called a few times a second until <see cref="RunAsync"/> has
+    /// ended; without it, nothing is limited.
     /// </summary>
     /// <param name="nowNs">The clock, in nanoseconds.</param>
     public void OnTick(long nowNs)
@@ -131,7 +133,7 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
         {
             Refuse(CloseReason.TimedOut, "a message was begun and not finished");
         }
-        else if (Stage == SessionStage.Closing && nowNs - _closedAt > _options.CloseLimitNs)
+        else if (Stage >= SessionStage.Closing && nowNs - _closedAt > _options.CloseLimitNs)
         {
             _connection.Abort(new ConnectionAbortedException("the peer does not hang up"));
         }
@@ -160,8 +162,8 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
     {
         Span<byte> fitting = stackalloc byte[MessageLimits.MaxTextBytes];
         Write(new Close { Reason = reason, Text = fitting[..MessageText.Fit(text, fitting)] });
-        Flush();
-        _output.Complete();
+        _hasUnflushed = false;
+        _output.Complete(); // All that was written goes out before.
     }
 
     // The first end counts.
