@@ -91,8 +91,6 @@ public sealed class RingConnectionListener : IConnectionListener
             {
                 return connection;
             }
-
-            Interlocked.Increment(ref _refusedCount);
         }
 
         return null;
@@ -165,6 +163,7 @@ public sealed class RingConnectionListener : IConnectionListener
     private RingConnection? Refuse(Socket socket)
     {
         OnClosed();
+        Interlocked.Increment(ref _refusedCount);
         socket.Dispose();
         return null;
     }

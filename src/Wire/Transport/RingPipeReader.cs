@@ -40,7 +40,6 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
     private TransportBlock? _target;
     private bool _isReceiving;
     private bool _isStopping;
-    private bool _isStarved;
 
     public RingPipeReader(RingConnection connection, RingTransport transport)
     {
@@ -179,14 +178,14 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
         }
 
         _isReceiving = true;
-        if (_isStarved || !_transport.HasFreeBuffers)
-        {
-            ReceiveIntoBlock();
-        }
-        else
+        if (_transport.HasFreeBuffers)
         {
             _receive = _loop.Submit(
                 Entries.ReceiveMany(_connection.File, _transport.BufferGroup), this, 0);
+        }
+        else
+        {
+            ReceiveIntoBlock();
         }
     }
 
@@ -234,17 +233,9 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
         Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
         _source.OnCompleted(continuation, state, token, flags);
 
-    private bool IsHarmless(int result, bool wasStopping)
-    {
-        if (result == -Errno.ENOBUFS)
-        {
-            _isStarved = true;
-            _transport.StarvedReceiveCount++;
-            return true;
-        }
-
-        return result == -Errno.EINTR || (result == -Errno.ECANCELED && wasStopping);
-    }
+    // Without buffers the next receive goes elsewhere; the completions that took them came before this one.
+    private static bool IsHarmless(int result, bool wasStopping) =>
+        result is -Errno.ENOBUFS or -Errno.EINTR || (result == -Errno.ECANCELED && wasStopping);
 
     // What comes after the end is dropped, but its memory goes back.
     private void Take(int result, CompletionFlags flags)
@@ -267,7 +258,6 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
         else if (_target is { } block)
         {
             _target = null;
-            _isStarved = false;
             if (isWanted)
             {
                 int offset = block.UsedBytes;
@@ -283,6 +273,7 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
 
     private void ReceiveIntoBlock()
     {
+        _transport.StarvedReceiveCount++;
         TransportBlock? last = _queue.LastBlock(MinReceiveBytes);
         TransportBlock block = last ?? _transport.Blocks.Rent();
         if (last is not null)

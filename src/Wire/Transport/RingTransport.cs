@@ -52,7 +52,7 @@ public sealed class RingTransport : IDisposable
     /// <summary>Provided buffers that the kernel has not.</summary>
     public int HeldBufferCount { get; private set; }
 
-    /// <summary>Receives that found no provided buffer.</summary>
+    /// <summary>Receives that went into blocks because no provided buffer was left.</summary>
     public long StarvedReceiveCount { get; internal set; }
 
     internal BlockPool Blocks { get; } = new();

@@ -52,6 +52,84 @@ public sealed class SocketEntryTests
     }
 
     [Fact]
+    public void GatheredSendKeepsTheOrderOfItsParts()
+    {
+        using var pair = new SocketPair();
+        using MemoryMapping memory = MemoryMapping.Allocate(8192);
+        using var list = new GatherList();
+        using Loop loop = TestLoop.Create();
+        Fill(memory.Bytes);
+        list.Add(memory.Slice(1000, 10));
+        list.Add(memory.Slice(0, 500));
+        list.Add(memory.Slice(3000, 1));
+        Assert.Equal(511, list.LengthBytes);
+        Assert.Equal(511, loop.Run(Entries.SendMessage(
+            RingFile.Of(pair.Near.SafeHandle), list, Entries.MessageWaitAll)).Result);
+        IoBuffer target = memory.Slice(4096, 511);
+        Assert.Equal(511, loop.Run(Entries.Receive(
+            RingFile.Of(pair.Far.SafeHandle), target, Entries.MessageWaitAll)).Result);
+        Span<byte> source = memory.Bytes;
+        Assert.Equal([.. source[1000..1010], .. source[..500], source[3000]], target.Span.ToArray());
+    }
+
+    [Fact]
+    public void GatherListIsLimited()
+    {
+        using MemoryMapping memory = MemoryMapping.Allocate(4096);
+        using var list = new GatherList();
+        Assert.Throws<ArgumentException>(() => list.Add(IoBuffer.Registered(1, 4096)));
+        for (int i = 0; i < GatherList.MaxParts; i++)
+        {
+            Assert.False(list.IsFull);
+            list.Add(memory.Slice(i, 1));
+        }
+
+        Assert.True(list.IsFull);
+        Assert.Throws<InvalidOperationException>(() => list.Add(memory.Slice(0, 1)));
+        list.Clear();
+        Assert.Equal((0, 0L), (list.Count, list.LengthBytes));
+    }
+
+    [Fact]
+    public void OnlyABlockingSocketWaits()
+    {
+        using var pair = new SocketPair();
+        using MemoryMapping memory = MemoryMapping.Allocate(4096);
+        using Loop loop = TestLoop.Create();
+        pair.Far.Blocking = false;
+        SubmissionEntry receive = Entries.Receive(
+            RingFile.Of(pair.Far.SafeHandle), memory.Slice(0, 10), 0);
+        Assert.Equal(-Errno.EAGAIN, loop.Run(receive).Result);
+        SocketMode.MakeBlocking(pair.Far.SafeHandle);
+        var seen = new Collector();
+        loop.Submit(receive, seen, 1);
+        loop.Drain();
+        Assert.Empty(seen.Seen);
+        pair.Near.Send(new byte[10]);
+        loop.Until(() => seen.Count == 1);
+        Assert.Equal(10, seen.Of(1).Result);
+    }
+
+    [Fact]
+    public void ConnectsToAnAddressInMemory()
+    {
+        using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        listener.Listen(4);
+        using var client = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        using MemoryMapping memory = MemoryMapping.Allocate(4096);
+        using Loop loop = TestLoop.Create();
+        SocketAddress address = listener.LocalEndPoint!.Serialize();
+        address.Buffer.Span[..address.Size].CopyTo(memory.Bytes);
+        SubmissionEntry connect = Entries.Connect(
+            RingFile.Of(client.SafeHandle), memory.Slice(0, address.Size));
+        Assert.Equal(0, loop.Run(connect).Result);
+        using Socket accepted = listener.Accept();
+        using var known = new Socket(client.SafeHandle);
+        Assert.Equal(known.LocalEndPoint, accepted.RemoteEndPoint);
+    }
+
+    [Fact]
     public void ZeroCopySendTellsWhenTheMemoryIsFree()
     {
         using var pair = new SocketPair();

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.IO.Pipelines;
-using System.Net;
 using System.Net.Sockets;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
@@ -43,6 +42,7 @@ internal sealed class TransportWorld : IDisposable
         Loop.Dispose();
     }
 
+#pragma warning disable VSTHRD002 // The tasks have ended; the loop was turned for it.
     /// <summary>Turns the loop until a task has ended, and throws what it threw.</summary>
     public void Run(Task task)
     {
@@ -61,6 +61,26 @@ internal sealed class TransportWorld : IDisposable
     {
         Loop.Until(() => task.IsCompleted);
         return Assert.ThrowsAny<TException>(() => task.GetAwaiter().GetResult());
+    }
+#pragma warning restore VSTHRD002
+
+    /// <summary>Turns the loop until nothing happens any more; what waits for a peer stays.</summary>
+    public void Settle()
+    {
+        int quiet = 0;
+        while (quiet < 3)
+        {
+            quiet = Loop.DrainOrWait(TimeSpan.FromMilliseconds(1)) == 0 ? quiet + 1 : 0;
+        }
+    }
+
+    /// <summary>Nothing of a connection is left: no buffers, no memory, nothing in the kernel.</summary>
+    public void AssertNothingIsLeft()
+    {
+        Assert.Equal(0, Transport.ConnectionCount);
+        Assert.Equal(0, Transport.HeldBufferCount);
+        Assert.Equal(0, Transport.Blocks.RentedCount);
+        Assert.Equal(1, Loop.InFlightCount); // The wait for posts.
     }
 
     public static (Socket Near, Socket Far) Sockets(bool isUnix)
