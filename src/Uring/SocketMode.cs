@@ -7,8 +7,9 @@ namespace Ublk.Uring;
 public static class SocketMode
 {
     /// <summary>
-    /// Makes a socket wait: of a file with O_NONBLOCK the kernel answers EAGAIN to an entry that would have
-    /// to wait, instead of completing it later. The runtime sets the mark with the first asynchronous call.
+    /// Takes the mark O_NONBLOCK from a socket, which the runtime sets with the first asynchronous call. An
+    /// entry must wait, not be answered EAGAIN or EINPROGRESS. Sends and receives wait with the mark, too, on
+    /// the kernels seen, but connecting does not, and nothing promises it.
     /// </summary>
     /// <param name="socket">The open socket.</param>
     /// <exception cref="SystemCallException">When the kernel refuses.</exception>

@@ -108,8 +108,9 @@ public sealed class RingConnection : ConnectionContext, IDuplexPipe, ITransportM
 
     /// <summary>
     /// Completes both pipes: what was flushed is still sent, which takes as long as the peer lets it (abort
-    /// first to end at once), then the socket is closed. From any thread, any number of times; the
-    /// continuation runs on the thread pool.
+    /// first to end at once), then the socket is closed. Bytes of the peer that nobody has read make that a
+    /// reset, which may overtake what was sent last: read to the end where it matters. From any thread, any
+    /// number of times; the continuation runs on the thread pool.
     /// </summary>
     /// <exception cref="LoopFullException">From another thread, when the loop's mailbox is full.</exception>
 #pragma warning disable CA2215 // What it overrides does nothing.

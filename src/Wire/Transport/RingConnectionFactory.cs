@@ -25,21 +25,18 @@ public sealed class RingConnectionFactory(RingTransport transport) : IConnection
         Socket socket = TransportSockets.Create(endpoint);
         var connector = new RingConnector(transport, socket, endpoint);
         Loop loop = transport.Loop;
-        bool isStarted = false;
         try
         {
-            isStarted = await loop.InvokeAsync(() =>
+            await loop.InvokeAsync(() =>
             {
                 connector.Start();
                 return true;
             }).ConfigureAwait(false);
         }
-        finally
+        catch
         {
-            if (!isStarted)
-            {
-                socket.Dispose();
-            }
+            connector.Release();
+            throw;
         }
 
         using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(

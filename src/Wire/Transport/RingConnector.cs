@@ -16,6 +16,7 @@ internal sealed class RingConnector : IRingCompletion, ITransportMember
     private readonly RingTransport _transport;
     private readonly Socket _socket;
     private readonly EndPoint _endPoint;
+    private readonly SocketAddress _socketAddress;
     private readonly MemoryMapping _address = MemoryMapping.Allocate(Environment.SystemPageSize);
     private readonly TaskCompletionSource<RingConnection> _done =
         new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -27,29 +28,28 @@ internal sealed class RingConnector : IRingCompletion, ITransportMember
         _transport = transport;
         _socket = socket;
         _endPoint = endPoint;
+        _socketAddress = endPoint.Serialize();
     }
 
     /// <summary>The connection, or why there is none.</summary>
     public Task<RingConnection> Done => _done.Task;
 
-    /// <summary>Begins, on the loop's thread. What it throws leaves nothing behind.</summary>
+    /// <summary>Begins, on the loop's thread. When it throws, the attempt is to be released.</summary>
     public void Start()
     {
-        try
-        {
-            _transport.Join(this);
-        }
-        catch
-        {
-            Release();
-            throw;
-        }
-
-        SocketAddress address = _endPoint.Serialize();
-        IoBuffer buffer = _address.Slice(0, address.Size);
-        address.Buffer.Span[..address.Size].CopyTo(buffer.Span);
+        _transport.Join(this);
+        int length = _socketAddress.Size;
+        IoBuffer buffer = _address.Slice(0, length);
+        _socketAddress.Buffer.Span[..length].CopyTo(buffer.Span);
         _connect = _transport.Loop.Submit(
             Entries.Connect(RingFile.Of(_socket.SafeHandle), buffer), this, 0);
+    }
+
+    /// <summary>Closes the socket of an attempt that did not begin, or has failed.</summary>
+    public void Release()
+    {
+        _address.Dispose();
+        _socket.Dispose();
     }
 
     /// <inheritdoc/>
@@ -94,11 +94,5 @@ internal sealed class RingConnector : IRingCompletion, ITransportMember
         GC.SuppressFinalize(_socket);
 #pragma warning restore CA1816
         return new Socket(_socket.SafeHandle);
-    }
-
-    private void Release()
-    {
-        _address.Dispose();
-        _socket.Dispose();
     }
 }

@@ -130,6 +130,35 @@ public sealed class TransportPressureTests
     }
 
     [Fact]
+    public void PackingGoesOnWithoutProvidedBuffers()
+    {
+        const int Length = 60_000;
+        using var world = new TransportWorld(s_small with { BufferCount = 4 });
+        (RingConnection slow, Socket slowPeer) = world.WithPeer(isUnix: true);
+        (RingConnection connection, Socket peer) = world.WithPeer(isUnix: true);
+        slowPeer.Send(Pattern.Bytes(s_small.BufferBytes * 4));
+        world.Settle();
+        Assert.False(world.Transport.HasFreeBuffers);
+        Task<byte[]> read = Talk.ReadExactly(connection.Input, 2 * Length);
+        for (int i = 0; i < 2 * Length; i += 300)
+        {
+            if (i == Length)
+            {
+                world.Run(Talk.ReadExactly(slow.Input, s_small.BufferBytes * 4)); // From here on there are some.
+            }
+
+            peer.Send(Pattern.Bytes(300, i));
+            world.Loop.Drain();
+        }
+
+        Assert.Equal(Pattern.Bytes(2 * Length), world.Run(read));
+        Assert.True(world.Transport.StarvedReceiveCount > 100);
+        Assert.InRange(world.Transport.Blocks.RentedCount, 0, 1); // Of the receive under way.
+        slowPeer.Dispose();
+        peer.Dispose();
+    }
+
+    [Fact]
     public void ReaderThatWantsTooMuchLosesTheConnection()
     {
         using var world = new TransportWorld(s_small);
