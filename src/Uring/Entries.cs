@@ -117,6 +117,35 @@ public static class Entries
         RingFile socket, in IoBuffer buffer, uint messageFlags) =>
         Message(RingOpcode.SendZeroCopy, socket, buffer, messageFlags);
 
+    /// <summary>
+    /// Sends what a list gathers, in its order. The list is not changed before the completion; its bytes
+    /// neither.
+    /// </summary>
+    /// <param name="socket">Connected socket.</param>
+    /// <param name="list">What is sent, at least one part.</param>
+    /// <param name="messageFlags">MSG_* flags.</param>
+    public static SubmissionEntry SendMessage(RingFile socket, GatherList list, uint messageFlags)
+    {
+        SubmissionEntry entry = Bare(RingOpcode.SendMessage, socket);
+        entry.Address = list.Seal();
+        entry.Length = 1;
+        entry.OperationFlags = messageFlags | MessageNoSignal;
+        return entry;
+    }
+
+    /// <summary>Connects a socket.</summary>
+    /// <param name="socket">Socket that is not connected.</param>
+    /// <param name="address">
+    /// The address as the kernel has it, unchanged until the completion.
+    /// </param>
+    public static SubmissionEntry Connect(RingFile socket, in IoBuffer address)
+    {
+        SubmissionEntry entry = Bare(RingOpcode.Connect, socket);
+        entry.Address = address.Address;
+        entry.Offset = (ulong)address.LengthBytes;
+        return entry;
+    }
+
     /// <summary>Receives into a buffer.</summary>
     /// <param name="socket">Connected socket.</param>
     /// <param name="buffer">Plain memory.</param>

@@ -243,6 +243,9 @@ public sealed class Loop : IDisposable
         _wakeBuffer.Dispose();
     }
 
+    /// <summary>Whether the caller is the loop's thread.</summary>
+    public bool IsOwner => Environment.CurrentManagedThreadId == _threadId;
+
     /// <summary>Throws unless the caller is the loop's thread: ublk tags belong to it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void AssertOwner()

@@ -18,6 +18,7 @@ public sealed class ProvidedBuffers : IDisposable
     private readonly Ring _ring;
     private readonly MemoryMapping _entries;
     private readonly MemoryMapping _memory;
+    private readonly MappedMemory _view;
     private readonly int _count;
     private ushort _tail;
 
@@ -41,6 +42,7 @@ public sealed class ProvidedBuffers : IDisposable
         BufferBytes = bufferBytes;
         _entries = MemoryMapping.Allocate((long)count * EntryBytes, populate: true);
         _memory = MemoryMapping.Allocate((long)count * bufferBytes);
+        _view = new MappedMemory(_memory);
         int result = ring.RegisterProvidedRing((ulong)_entries.Pointer, (uint)count, group);
         if (result < 0)
         {
@@ -74,6 +76,15 @@ public sealed class ProvidedBuffers : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(lengthBytes, BufferBytes);
         return _memory.Slice((long)id * BufferBytes, lengthBytes).Span;
+    }
+
+    /// <summary>The bytes of a buffer, for a reader that keeps them until it gives the buffer back.</summary>
+    /// <param name="id">Its number.</param>
+    /// <param name="lengthBytes">Received length.</param>
+    public ReadOnlyMemory<byte> Memory(ushort id, int lengthBytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(lengthBytes, BufferBytes);
+        return _view.Memory.Slice(id * BufferBytes, lengthBytes);
     }
 
     /// <summary>Gives a buffer back to the kernel.</summary>

@@ -13,6 +13,8 @@ public enum RingOpcode : byte
     ReadFixed = 4,
     /// <summary>IORING_OP_WRITE_FIXED.</summary>
     WriteFixed = 5,
+    /// <summary>IORING_OP_SENDMSG.</summary>
+    SendMessage = 9,
     /// <summary>IORING_OP_TIMEOUT.</summary>
     Timeout = 11,
     /// <summary>IORING_OP_TIMEOUT_REMOVE.</summary>
@@ -310,4 +312,17 @@ internal struct IoVector
 {
     [FieldOffset(0)] public ulong Base;
     [FieldOffset(8)] public ulong Length;
+}
+
+/// <summary><c>struct msghdr</c>, 56 bytes on 64-bit machines.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 56)]
+internal struct MessageHeader
+{
+    [FieldOffset(0)] public ulong Name;
+    [FieldOffset(8)] public uint NameLength;
+    [FieldOffset(16)] public ulong Vectors;
+    [FieldOffset(24)] public ulong VectorCount;
+    [FieldOffset(32)] public ulong Control;
+    [FieldOffset(40)] public ulong ControlLength;
+    [FieldOffset(48)] public uint Flags;
 }

@@ -40,6 +40,8 @@ public static class Errno
     public const int ENOSPC = 28;
     /// <summary>Read-only file system.</summary>
     public const int EROFS = 30;
+    /// <summary>Broken pipe: the peer takes no more.</summary>
+    public const int EPIPE = 32;
     /// <summary>Function not implemented.</summary>
     public const int ENOSYS = 38;
     /// <summary>Timer expired.</summary>
@@ -48,10 +50,14 @@ public static class Errno
     public const int EILSEQ = 84;
     /// <summary>Operation not supported.</summary>
     public const int EOPNOTSUPP = 95;
+    /// <summary>Connection reset by peer.</summary>
+    public const int ECONNRESET = 104;
     /// <summary>No buffer space available.</summary>
     public const int ENOBUFS = 105;
     /// <summary>Connection timed out.</summary>
     public const int ETIMEDOUT = 110;
+    /// <summary>Connection refused.</summary>
+    public const int ECONNREFUSED = 111;
     /// <summary>Operation canceled.</summary>
     public const int ECANCELED = 125;
     /// <summary>Disk quota exceeded.</summary>

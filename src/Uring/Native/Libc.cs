@@ -17,6 +17,11 @@ internal static unsafe partial class Libc
     public const int Exclusive = 0x80;
     public const int Direct = 0x4000;
     public const int CloseOnExec = 0x80000;
+    public const int NonBlocking = 0x800;
+
+    /// <summary>F_GETFL and F_SETFL of fcntl(2).</summary>
+    public const int GetFlags = 3;
+    public const int SetFlags = 4;
 
     /// <summary>AT_FDCWD: relative paths start at the working directory.</summary>
     public const int CurrentDirectory = -100;
@@ -67,6 +72,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     public static partial int Ioctl(int fd, nuint request, void* argument);
+
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    public static partial int FileControl(int fd, int command, nint argument);
 
     [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
     public static partial int FileLock(int fd, int operation);

@@ -20,6 +20,7 @@ public sealed partial class AbiConstantTests
           Fsync IORING_OP_FSYNC
           ReadFixed IORING_OP_READ_FIXED
           WriteFixed IORING_OP_WRITE_FIXED
+          SendMessage IORING_OP_SENDMSG
           Timeout IORING_OP_TIMEOUT
           TimeoutRemove IORING_OP_TIMEOUT_REMOVE
           Accept IORING_OP_ACCEPT
@@ -114,6 +115,9 @@ public sealed partial class AbiConstantTests
           Exclusive O_EXCL
           Direct O_DIRECT
           CloseOnExec O_CLOEXEC
+          NonBlocking O_NONBLOCK
+          GetFlags F_GETFL
+          SetFlags F_SETFL
           ProtectRead PROT_READ
           ProtectWrite PROT_WRITE
           MapShared MAP_SHARED

@@ -97,6 +97,14 @@ public sealed class AbiLayoutTests
         IoVector iovec
           Base iov_base
           Length iov_len
+        MessageHeader msghdr
+          Name msg_name
+          NameLength msg_namelen
+          Vectors msg_iov
+          VectorCount msg_iovlen
+          Control msg_control
+          ControlLength msg_controllen
+          Flags msg_flags
         FileStatus statx
           Mask stx_mask
           Mode stx_mode

@@ -55,6 +55,32 @@ public sealed class EntriesTests : IDisposable
     }
 
     [Fact]
+    public void GatheredSendNamesItsList()
+    {
+        using var list = new GatherList();
+        list.Add(_memory.Slice(100, 7));
+        list.Add(_memory.Slice(0, 9));
+        SubmissionEntry entry = Entries.SendMessage(
+            RingFile.Of(_counter), list, Entries.MessageWaitAll);
+        Assert.Equal(RingOpcode.SendMessage, entry.Opcode);
+        Assert.Equal(_counter.Fd, entry.Fd);
+        Assert.Equal(list.Seal(), entry.Address);
+        Assert.Equal(1u, entry.Length);
+        Assert.Equal(Entries.MessageWaitAll | Entries.MessageNoSignal, entry.OperationFlags);
+    }
+
+    [Fact]
+    public void ConnectKeepsItsOddFields()
+    {
+        IoBuffer address = _memory.Slice(64, 16);
+        SubmissionEntry entry = Entries.Connect(RingFile.Of(_counter), address);
+        Assert.Equal(RingOpcode.Connect, entry.Opcode);
+        Assert.Equal(address.Address, entry.Address);
+        Assert.Equal(16ul, entry.Offset);
+        Assert.Equal(0u, entry.Length);
+    }
+
+    [Fact]
     public void FallocateKeepsItsOddFields()
     {
         SubmissionEntry entry = Entries.Allocate(RingFile.Of(_counter),

@@ -116,6 +116,24 @@ public sealed class ProvidedBuffersTests
     }
 
     [Fact]
+    public void BytesAreSeenAsMemoryToo()
+    {
+        using Ring ring = Ring.Create(new RingOptions(4, 16));
+        ReadOnlyMemory<byte> memory;
+        using (var buffers = new ProvidedBuffers(ring, Group, 4, 64))
+        {
+            SocketEntryTests.Fill(buffers.Bytes(3, 64));
+            memory = buffers.Memory(3, 40);
+            Assert.Equal(buffers.Bytes(3, 40), memory.Span);
+            using System.Buffers.MemoryHandle handle = memory.Pin();
+            Assert.Throws<ArgumentOutOfRangeException>(() => { _ = buffers.Memory(1, 65); });
+            Assert.Throws<ArgumentOutOfRangeException>(() => { _ = buffers.Memory(4, 1); });
+        }
+
+        Assert.Throws<ObjectDisposedException>(() => { _ = memory.Span; });
+    }
+
+    [Fact]
     public void OutlivesItsRing()
     {
         Ring ring = Ring.Create(new RingOptions(4, 16));

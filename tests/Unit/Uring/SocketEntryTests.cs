@@ -52,6 +52,78 @@ public sealed class SocketEntryTests
     }
 
     [Fact]
+    public void GatheredSendKeepsTheOrderOfItsParts()
+    {
+        using var pair = new SocketPair();
+        using MemoryMapping memory = MemoryMapping.Allocate(8192);
+        using var list = new GatherList();
+        using Loop loop = TestLoop.Create();
+        Fill(memory.Bytes);
+        list.Add(memory.Slice(1000, 10));
+        list.Add(memory.Slice(0, 500));
+        list.Add(memory.Slice(3000, 1));
+        Assert.Equal(511, list.LengthBytes);
+        Assert.Equal(511, loop.Run(Entries.SendMessage(
+            RingFile.Of(pair.Near.SafeHandle), list, Entries.MessageWaitAll)).Result);
+        IoBuffer target = memory.Slice(4096, 511);
+        Assert.Equal(511, loop.Run(Entries.Receive(
+            RingFile.Of(pair.Far.SafeHandle), target, Entries.MessageWaitAll)).Result);
+        Span<byte> source = memory.Bytes;
+        Assert.Equal([.. source[1000..1010], .. source[..500], source[3000]], target.Span.ToArray());
+    }
+
+    [Fact]
+    public void GatherListIsLimited()
+    {
+        using MemoryMapping memory = MemoryMapping.Allocate(4096);
+        using var list = new GatherList();
+        Assert.Throws<ArgumentException>(() => list.Add(IoBuffer.Registered(1, 4096)));
+        for (int i = 0; i < GatherList.MaxParts; i++)
+        {
+            Assert.False(list.IsFull);
+            list.Add(memory.Slice(i, 1));
+        }
+
+        Assert.True(list.IsFull);
+        Assert.Throws<InvalidOperationException>(() => list.Add(memory.Slice(0, 1)));
+        list.Clear();
+        Assert.Equal((0, 0L), (list.Count, list.LengthBytes));
+    }
+
+    [Fact]
+    public async Task SocketIsMadeBlockingAgain()
+    {
+        using var pair = new SocketPair();
+        Task<int> first = pair.Far.ReceiveAsync(new byte[1]); // The runtime marks it for this.
+        await pair.Near.SendAsync(new byte[1]);
+        Assert.Equal(1, await first);
+        Assert.True(IsNonBlocking(pair.Far));
+        SocketMode.MakeBlocking(pair.Far.SafeHandle);
+        Assert.False(IsNonBlocking(pair.Far));
+        SocketMode.MakeBlocking(pair.Far.SafeHandle);
+        Assert.False(IsNonBlocking(pair.Far));
+    }
+
+    [Fact]
+    public void ConnectsToAnAddressInMemory()
+    {
+        using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        listener.Listen(4);
+        using var client = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        using MemoryMapping memory = MemoryMapping.Allocate(4096);
+        using Loop loop = TestLoop.Create();
+        SocketAddress address = listener.LocalEndPoint!.Serialize();
+        address.Buffer.Span[..address.Size].CopyTo(memory.Bytes);
+        SubmissionEntry connect = Entries.Connect(
+            RingFile.Of(client.SafeHandle), memory.Slice(0, address.Size));
+        Assert.Equal(0, loop.Run(connect).Result);
+        using Socket accepted = listener.Accept();
+        using var known = new Socket(client.SafeHandle);
+        Assert.Equal(known.LocalEndPoint, accepted.RemoteEndPoint);
+    }
+
+    [Fact]
     public void ZeroCopySendTellsWhenTheMemoryIsFree()
     {
         using var pair = new SocketPair();
@@ -116,6 +188,13 @@ public sealed class SocketEntryTests
         loop.Cancel(accept);
         loop.Until(() => seen.Count == 4);
         Assert.Equal(-Errno.ECANCELED, seen.Seen[3].Result);
+    }
+
+    private static bool IsNonBlocking(Socket socket)
+    {
+        string line = File.ReadLines($"/proc/self/fdinfo/{socket.Handle}")
+            .First(line => line.StartsWith("flags:", StringComparison.Ordinal));
+        return (Convert.ToInt32(line["flags:".Length..].Trim(), 8) & Libc.NonBlocking) != 0;
     }
 
     internal static void Fill(Span<byte> bytes)
