@@ -34,6 +34,7 @@ public sealed partial class ReplicaMachine
         if (session == _sessions.Writer)
         {
             _writes.GoOn();
+            _resync.Drop(); // What failed before is among what is missing, and nothing is pushed yet.
             _flushes.Step();
             if (isJoin)
             {
