@@ -144,7 +144,8 @@ public sealed class TransportPressureTests
         {
             if (i == Length)
             {
-                world.Run(Talk.ReadExactly(slow.Input, s_small.BufferBytes * 4)); // From here on there are some.
+                // From here on there are some.
+                world.Run(Talk.ReadExactly(slow.Input, s_small.BufferBytes * 4));
             }
 
             peer.Send(Pattern.Bytes(300, i));
@@ -249,7 +250,8 @@ public sealed class TransportPressureTests
             connection.Payloads.Append(memory.Slice(0, 10), owner);
         }
 
-        Assert.Throws<InvalidOperationException>(() => connection.Payloads.Append(memory.Slice(0, 10), owner));
+        Assert.Throws<InvalidOperationException>(
+            () => connection.Payloads.Append(memory.Slice(0, 10), owner));
         Assert.False(connection.Output.FlushAsync().AsTask().IsCompleted);
         world.Loop.Until(() => owner.Lengths.Count == s_small.MaxUnsentParts);
         Assert.Throws<InvalidOperationException>(() =>
