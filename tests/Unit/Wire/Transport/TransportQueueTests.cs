@@ -68,6 +68,7 @@ public sealed class TransportQueueTests
                     break;
             }
 
+            Assert.True(sent.Count <= flushed, "sent before it was flushed");
             Assert.Equal(flushed - sent.Count, queue.UnsentBytes);
             Assert.Equal(written - flushed, queue.UnflushedBytes);
         }
