@@ -98,7 +98,8 @@ public sealed class MemoryConnection : ConnectionContext, IDuplexPipe
         _closed.Cancel();
     }
 
-    private sealed class MemoryPipeWriter(PipeWriter inner, PipeScheduler scheduler) : PipeWriter, IPayloadOutput
+    private sealed class MemoryPipeWriter(PipeWriter inner, PipeScheduler scheduler)
+        : PipeWriter, IPayloadOutput
     {
         public PipeWriter Inner => inner;
 

@@ -4,7 +4,9 @@ using Ublk.Wire.Messages;
 
 namespace Ublk.Wire.Transport;
 
-/// <summary>A piece of a loop's memory for bytes on their way out, or in when provided buffers lack.</summary>
+/// <summary>
+/// A piece of a loop's memory for bytes on their way out, or in when provided buffers lack.
+/// </summary>
 /// <param name="buffer">Where it lies.</param>
 /// <param name="memory">The same bytes.</param>
 internal sealed class TransportBlock(IoBuffer buffer, Memory<byte> memory)

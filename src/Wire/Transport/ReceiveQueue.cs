@@ -2,7 +2,9 @@ using System.Buffers;
 
 namespace Ublk.Wire.Transport;
 
-/// <summary>A piece of received bytes: a provided buffer, or a part of a block. Used again and again.</summary>
+/// <summary>
+/// A piece of received bytes: a provided buffer, or a part of a block. Used again and again.
+/// </summary>
 internal sealed class ReceiveSegment : ReadOnlySequenceSegment<byte>
 {
     /// <summary>The block it lies in; null when it is a provided buffer.</summary>

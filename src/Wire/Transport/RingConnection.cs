@@ -161,7 +161,9 @@ public sealed class RingConnection : ConnectionContext, IDuplexPipe, ITransportM
         }
     }
 
-    /// <summary>Closes the socket when nothing of it is in the kernel's hands and nothing is to come.</summary>
+    /// <summary>
+    /// Closes the socket when nothing of it is in the kernel's hands and nothing is to come.
+    /// </summary>
     internal void CloseIfQuiet()
     {
         if (_isClosed || !_reader.IsQuiet || !_writer.IsQuiet)
@@ -182,7 +184,8 @@ public sealed class RingConnection : ConnectionContext, IDuplexPipe, ITransportM
         _closed.TrySetResult();
 
         // Whoever registered there is unknown, and must not run on the loop's thread.
-        ThreadPool.UnsafeQueueUserWorkItem(static source => source.Cancel(), _closedSource, preferLocal: false);
+        ThreadPool.UnsafeQueueUserWorkItem(
+            static source => source.Cancel(), _closedSource, preferLocal: false);
     }
 
     private void CompletePipes()

@@ -55,7 +55,8 @@ internal static class TransportSockets
         switch (endPoint)
         {
             case IPEndPoint ip:
-                var tcp = new Socket(ip.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+                var tcp = new Socket(ip.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+                tcp.NoDelay = true;
                 if (ip.Address.Equals(IPAddress.IPv6Any))
                 {
                     tcp.DualMode = true;

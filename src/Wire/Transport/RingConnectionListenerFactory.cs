@@ -24,7 +24,9 @@ public sealed class RingConnectionListenerFactory(RingTransport transport, RingL
     /// <summary>Binds an address and listens. From any thread.</summary>
     /// <param name="endpoint"><see cref="IPEndPoint"/> or <see cref="UnixDomainSocketEndPoint"/>.</param>
     /// <param name="cancellationToken">Not looked at: binding does not wait.</param>
-    /// <exception cref="AddressInUseException">Someone listens there, or a unix socket was left there.</exception>
+    /// <exception cref="AddressInUseException">
+    /// Someone listens there, or a unix socket was left there.
+    /// </exception>
     public ValueTask<IConnectionListener> BindAsync(
         EndPoint endpoint, CancellationToken cancellationToken = default)
     {
@@ -73,7 +75,9 @@ public sealed class RingConnectionListener : IConnectionListener
     /// <summary>Accepted connections that are open.</summary>
     public int OpenCount => Volatile.Read(ref _openCount);
 
-    /// <summary>Connections closed at once because this listener, the transport or the loop was full.</summary>
+    /// <summary>
+    /// Connections closed at once because this listener, the transport or the loop was full.
+    /// </summary>
     public long RefusedCount => Volatile.Read(ref _refusedCount);
 
     /// <summary>
@@ -119,11 +123,13 @@ public sealed class RingConnectionListener : IConnectionListener
             {
                 return await _socket.AcceptAsync(cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception exception) when (_isUnbound && exception is ObjectDisposedException or SocketException)
+            catch (Exception exception) when (
+                _isUnbound && exception is ObjectDisposedException or SocketException)
             {
                 return null;
             }
-            catch (SocketException exception) when (exception.SocketErrorCode == SocketError.ConnectionAborted)
+            catch (SocketException exception) when (
+                exception.SocketErrorCode == SocketError.ConnectionAborted)
             {
                 // That peer gave up while it waited; others may be there.
             }

@@ -301,8 +301,8 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
             return true;
         }
 
-        _connection.Fail(new IOException(
-            $"the reader wants more than the {_queue.EndIndex - _queue.StartIndex} bytes a connection holds"));
+        long held = _queue.EndIndex - _queue.StartIndex;
+        _connection.Fail(new IOException($"the reader wants more than the {held} bytes a connection holds"));
         return false;
     }
 

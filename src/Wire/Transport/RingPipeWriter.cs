@@ -12,7 +12,8 @@ namespace Ublk.Wire.Transport;
 /// as one gathered send; one is under way at a time, and what comes meanwhile goes with the next. On the
 /// loop's thread; continuations run inline.
 /// </summary>
-internal sealed class RingPipeWriter : PipeWriter, IPayloadOutput, IRingCompletion, IValueTaskSource<FlushResult>
+internal sealed class RingPipeWriter
+    : PipeWriter, IPayloadOutput, IRingCompletion, IValueTaskSource<FlushResult>
 {
     private readonly RingConnection _connection;
     private readonly RingTransport _transport;

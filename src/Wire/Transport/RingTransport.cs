@@ -59,7 +59,8 @@ public sealed class RingTransport : IDisposable
 
     /// <summary>
     /// Takes a connected socket over, and closes it in the end, or at once when it is refused. The caller
-    /// uses it no more. Its options stay as they are (a TCP socket should have NoDelay). On the loop's thread.
+    /// uses it no more. Its options stay as they are (a TCP socket should have NoDelay). On the loop's
+    /// thread.
     /// </summary>
     /// <param name="socket">TCP or unix stream socket.</param>
     /// <exception cref="LoopFullException">The loop or the transport has no room for it.</exception>

@@ -25,7 +25,9 @@ public sealed record RingTransportOptions
     /// <summary>Connections at once, with those being made; one more is refused.</summary>
     public int MaxConnections { get; init; } = 1024;
 
-    /// <summary>Bytes flushed and not sent from which on <c>FlushAsync</c> waits: two long payloads.</summary>
+    /// <summary>
+    /// Bytes flushed and not sent from which on <c>FlushAsync</c> waits: two of the longest payload.
+    /// </summary>
     public int PauseUnsentBytes { get; init; } = 2 << 20;
 
     /// <summary>Bytes not sent below which a waiting <c>FlushAsync</c> goes on.</summary>

@@ -271,7 +271,8 @@ public sealed class TransportEndTests
                 reader.AdvanceTo(result.Buffer.End);
             }
         }
-        catch (Exception error) when (error is IOException or OperationCanceledException or InvalidOperationException)
+        catch (Exception error) when (
+            error is IOException or OperationCanceledException or InvalidOperationException)
         {
             // The end.
         }

@@ -78,7 +78,8 @@ public sealed class TransportFactoryTests
     {
         using var directory = new TempDirectory();
         await using LiveTransport live = await LiveTransport.Start(new RingTransportOptions());
-        var factory = new RingConnectionListenerFactory(live.Transport, new RingListenerOptions { Backlog = 0 });
+        var factory = new RingConnectionListenerFactory(
+            live.Transport, new RingListenerOptions { Backlog = 0 });
         await using IConnectionListener listener = await factory.BindAsync(
             new UnixDomainSocketEndPoint(directory.File("socket")));
         await using ConnectionContext first = await live.Factory.ConnectAsync(listener.EndPoint);
@@ -225,7 +226,8 @@ public sealed class TransportFactoryTests
                 : new IPEndPoint(IPAddress.Loopback, 0));
         }
 
-        public async Task<(RingConnection Client, RingConnection Server)> Connect(IConnectionListener listener)
+        public async Task<(RingConnection Client, RingConnection Server)> Connect(
+            IConnectionListener listener)
         {
             Task<ConnectionContext?> accept = listener.AcceptAsync().AsTask();
             var client = (RingConnection)await Factory.ConnectAsync(listener.EndPoint);

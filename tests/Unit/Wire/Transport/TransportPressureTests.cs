@@ -65,6 +65,24 @@ public sealed class TransportPressureTests
     }
 
     [Fact]
+    public void ShareIsKeptWhereBuffersAreLeft()
+    {
+        using var world = new TransportWorld(s_small with { BufferCount = 64 });
+        (RingConnection connection, Socket peer) = world.WithPeer(isUnix: true);
+        for (int i = 0; i < 50; i++)
+        {
+            peer.Send(Pattern.Bytes(10, i * 10));
+            world.Loop.Drain();
+        }
+
+        world.Settle();
+        Assert.InRange(connection.HeldCount, s_small.MaxHeldBuffers, s_small.MaxHeldBuffers + 2);
+        peer.Shutdown(SocketShutdown.Send);
+        Assert.Equal(500, world.Run(Talk.ReadPattern(connection.Input)));
+        peer.Dispose();
+    }
+
+    [Fact]
     public void OneSlowReaderDoesNotStopTheOthers()
     {
         const int Length = 1_000_000;
@@ -119,9 +137,11 @@ public sealed class TransportPressureTests
         {
             peer.Send(Pattern.Bytes(Piece, i));
             world.Loop.Drain();
+            Assert.InRange(world.Transport.HeldBufferCount, 0, s_small.MaxHeldBuffers);
         }
 
         Assert.Equal(Pattern.Bytes(Length), world.Run(read));
+        Assert.Equal(0, world.Transport.StarvedReceiveCount);
         Assert.Equal(0, connection.HeldCount);
         Assert.Equal(0, world.Transport.Blocks.RentedCount);
         peer.Send(Pattern.Bytes(3));
@@ -144,7 +164,8 @@ public sealed class TransportPressureTests
         {
             if (i == Length)
             {
-                world.Run(Talk.ReadExactly(slow.Input, s_small.BufferBytes * 4)); // From here on there are some.
+                // From here on there are some.
+                world.Run(Talk.ReadExactly(slow.Input, s_small.BufferBytes * 4));
             }
 
             peer.Send(Pattern.Bytes(300, i));
@@ -249,7 +270,8 @@ public sealed class TransportPressureTests
             connection.Payloads.Append(memory.Slice(0, 10), owner);
         }
 
-        Assert.Throws<InvalidOperationException>(() => connection.Payloads.Append(memory.Slice(0, 10), owner));
+        Assert.Throws<InvalidOperationException>(
+            () => connection.Payloads.Append(memory.Slice(0, 10), owner));
         Assert.False(connection.Output.FlushAsync().AsTask().IsCompleted);
         world.Loop.Until(() => owner.Lengths.Count == s_small.MaxUnsentParts);
         Assert.Throws<InvalidOperationException>(() =>

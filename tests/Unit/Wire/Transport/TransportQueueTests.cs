@@ -7,7 +7,9 @@ using Xunit;
 
 namespace Ublk.Tests.Unit.Wire.Transport;
 
-/// <summary>What is queued to be sent, against a model, with sends that the kernel cuts short anywhere.</summary>
+/// <summary>
+/// What is queued to be sent, against a model, with sends that the kernel cuts short anywhere.
+/// </summary>
 public sealed class TransportQueueTests
 {
     private const int MaxPartBytes = 1500;
@@ -66,6 +68,7 @@ public sealed class TransportQueueTests
                     break;
             }
 
+            Assert.True(sent.Count <= flushed, "sent before it was flushed");
             Assert.Equal(flushed - sent.Count, queue.UnsentBytes);
             Assert.Equal(written - flushed, queue.UnflushedBytes);
         }
@@ -81,7 +84,8 @@ public sealed class TransportQueueTests
     }
 
     // Sends for real, so that what was gathered is what the kernel read.
-    private static int Transfer(TransportWorld world, GatherList list, Socket near, Socket far, byte[] received)
+    private static int Transfer(
+        TransportWorld world, GatherList list, Socket near, Socket far, byte[] received)
     {
         Assert.InRange(list.LengthBytes, 1, 2 * MaxWaitingBytes);
         int result = world.Loop.Run(Entries.SendMessage(
