@@ -3,7 +3,9 @@ using Ublk.Wire.Ids;
 
 namespace Ublk.Wire.Sessions;
 
-/// <summary>Says whose a certificate is. Given by whoever runs the cluster's certificates; any thread.</summary>
+/// <summary>
+/// Says whose a certificate is. Given by whoever runs the cluster's certificates; any thread.
+/// </summary>
 public interface IPeerTrust
 {
     /// <summary>Looks at the certificate of a peer, whose key the peer has.</summary>

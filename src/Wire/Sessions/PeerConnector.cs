@@ -31,8 +31,8 @@ public sealed class PeerConnector : IAsyncDisposable
     /// <param name="factory">Makes connections.</param>
     /// <param name="endPoint">Where the peer is.</param>
     /// <param name="begin">
-    /// Begins the session of a connection, on the thread it belongs to, and says what becomes of it. Called on
-    /// the thread pool.
+    /// Begins the session of a connection, on the thread it belongs to, and says what becomes of it. Called
+    /// on the thread pool.
     /// </param>
     /// <param name="time">The clock.</param>
     public PeerConnector(

@@ -66,8 +66,9 @@ public sealed partial class Session
     {
         if (_unsentBytes > _options.MaxUnsentBytes && Stage < SessionStage.Closing)
         {
-            EndWith(SessionEndCause.Refused, CloseReason.Overloaded, "the peer takes nothing of what it is sent");
-            _connection.Abort(new ConnectionAbortedException(_end!.Text));
+            const string Text = "the peer takes nothing of what it is sent";
+            EndWith(SessionEndCause.Refused, CloseReason.Overloaded, Text);
+            _connection.Abort(new ConnectionAbortedException(Text));
             return;
         }
 

@@ -97,8 +97,8 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
     }
 
     /// <summary>
-    /// Says the end. The handler hears nothing of this session any more, and what is sent is ignored; what was
-    /// sent before still goes out.
+    /// Says the end. The handler hears nothing of this session any more, and what is sent is ignored; what
+    /// was sent before still goes out.
     /// </summary>
     /// <param name="reason">Why.</param>
     /// <param name="text">The same for people; cut where it is too long.</param>
@@ -129,7 +129,8 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
         {
             Refuse(CloseReason.TimedOut, "the peer has not said who it is");
         }
-        else if (Stage == SessionStage.Open && IsInMessage && nowNs - _messageBegunAt > _options.MessageLimitNs)
+        else if (Stage == SessionStage.Open && IsInMessage &&
+            nowNs - _messageBegunAt > _options.MessageLimitNs)
         {
             Refuse(CloseReason.TimedOut, "a message was begun and not finished");
         }

@@ -36,9 +36,10 @@ public sealed record SessionAcceptorOptions
 /// </summary>
 /// <param name="options">How many.</param>
 /// <param name="host">Has the sessions.</param>
-/// <param name="onRefused">Is told of a refusal: the peer's address, why, and how often it was so before.</param>
+/// <param name="onRefused">Is told of the first refusal of a kind: the peer's address, and why.</param>
 public sealed class SessionAcceptor(
-    SessionAcceptorOptions options, ISessionHost host, Action<string, SessionEnd> onRefused) : ConnectionHandler
+    SessionAcceptorOptions options, ISessionHost host, Action<string, SessionEnd> onRefused)
+    : ConnectionHandler
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<CloseReason, long> _refused = [];
@@ -96,8 +97,9 @@ public sealed class SessionAcceptor(
         string peer = PeerOf(connection.RemoteEndPoint);
         if (!TryBegin())
         {
-            Count(peer, new SessionEnd(SessionEndCause.Refused, CloseReason.Overloaded, "too many connections"));
-            connection.Abort(new ConnectionAbortedException("too many connections"));
+            const string Text = "too many connections";
+            Count(peer, new SessionEnd(SessionEndCause.Refused, CloseReason.Overloaded, Text));
+            connection.Abort(new ConnectionAbortedException(Text));
             await connection.DisposeAsync().ConfigureAwait(false);
             return;
         }

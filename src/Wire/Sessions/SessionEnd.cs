@@ -4,7 +4,9 @@ namespace Ublk.Wire.Sessions;
 
 /// <summary>How a session has ended.</summary>
 /// <param name="Cause">Who or what ended it.</param>
-/// <param name="Reason">Why, where a side said so; with <see cref="SessionEndCause.Lost"/> it is Failed.</param>
+/// <param name="Reason">
+/// Why, where a side said so; with <see cref="SessionEndCause.Lost"/> it is Failed.
+/// </param>
 /// <param name="Text">The same for people.</param>
 public sealed record SessionEnd(SessionEndCause Cause, CloseReason Reason, string Text);
 

@@ -23,14 +23,14 @@ public sealed record SessionOptions
     public ulong Features { get; init; }
 
     /// <summary>
-    /// Whether a connection that has not proved who is at its other end will do. Only where the configuration
-    /// says so.
+    /// Whether a connection that has not proved who is at its other end will do. Only where the
+    /// configuration says so.
     /// </summary>
     public bool AllowsUnproved { get; init; }
 
     /// <summary>
-    /// Whether nothing more is taken while the peer does not take what it is sent: for the side that is asked,
-    /// whose answers would pile up. Never on both sides: they would wait for each other.
+    /// Whether nothing more is taken while the peer does not take what it is sent: for the side that is
+    /// asked, whose answers would pile up. Never on both sides: they would wait for each other.
     /// </summary>
     public bool StopsWhenBlocked { get; init; }
 
@@ -56,8 +56,8 @@ public sealed record SessionOptions
     public long CloseLimitNs { get; init; } = 1_000_000_000;
 
     /// <summary>
-    /// Most bytes that wait for a peer that takes nothing. More than the window of a writer, which bounds what
-    /// can be under way; beyond it the session ends.
+    /// Most bytes that wait for a peer that takes nothing. More than the window of a writer, which bounds
+    /// what can be under way; beyond it the session ends.
     /// </summary>
     public long MaxUnsentBytes { get; init; } = 256L << 20;
 }

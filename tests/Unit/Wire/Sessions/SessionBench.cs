@@ -85,7 +85,8 @@ internal sealed class SessionBench : IDisposable, IDuplexPipe
         _ = _toSession.Writer.FlushAsync().AsTask();
     }
 
-    public void Say<T>(in T message) where T : struct, IMessage<T>, allows ref struct => Say(BytesOf(message));
+    public void Say<T>(in T message) where T : struct, IMessage<T>, allows ref struct =>
+        Say(BytesOf(message));
 
     /// <summary>The peer takes everything that the session has said since.</summary>
     public byte[] Hear()

@@ -47,7 +47,9 @@ public sealed class SessionTests
             bench.HangUp();
             Assert.Equal(SessionEndCause.Lost, bench.Handler.End!.Cause);
             Assert.True(bench.Run.IsCompletedSuccessfully);
-            Assert.Equal(whole.Take(bench.Handler.Heard.Count - 1), bench.Handler.Heard.SkipLast(1), StringComparer.Ordinal);
+            Assert.Equal(
+                whole.Take(bench.Handler.Heard.Count - 1), bench.Handler.Heard.SkipLast(1),
+                StringComparer.Ordinal);
             Assert.True(bench.Memory.IsWhole);
         }
     }
@@ -60,7 +62,8 @@ public sealed class SessionTests
     public void WhoDoesNotFitIsRefusedWithAReason(
         CloseReason reason, int cluster, uint node, byte oldest, byte newest)
     {
-        using var bench = new SessionBench(SessionBench.Usual with { Peer = node == 9 ? new NodeId(2) : null });
+        using var bench = new SessionBench(
+            SessionBench.Usual with { Peer = node == 9 ? new NodeId(2) : null });
         _ = bench.Hear();
         bench.Say(new Handshake(oldest, newest, new ClusterId((UInt128)cluster), new NodeId(node), 0));
         Assert.Equal(reason, bench.HearClose().Reason);
