@@ -4,8 +4,8 @@ using Ublk.Tests.Unit.Benchmarks;
 namespace Ublk.Tests.Unit;
 
 /// <summary>
-/// The test program: the process that crash tests kill after "--crash-child", benchmarks after "--bench-core"
-/// and "--bench-checksums" (see eng/bench), otherwise tests.
+/// The test program: the process that crash tests kill after "--crash-child", benchmarks after "--bench-core",
+/// "--bench-checksums" and "--bench-wire" (see eng/bench), otherwise tests.
 /// </summary>
 internal static class Program
 {
@@ -14,6 +14,7 @@ internal static class Program
 
     private const string Bench = "--bench-core";
     private const string Checksums = "--bench-checksums";
+    private const string Wire = "--bench-wire";
 
     public static Task<int> Main(string[] args)
     {
@@ -30,6 +31,11 @@ internal static class Program
         if (args.Length > 1 && args[0] == Checksums)
         {
             return Task.FromResult(ChecksumCostBench.Run(args[1]));
+        }
+
+        if (args.Length > 0 && args[0] == Wire)
+        {
+            return WireBench.RunAsync();
         }
 
         // What the generated entry point of a test program does.
