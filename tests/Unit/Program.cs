@@ -4,8 +4,8 @@ using Ublk.Tests.Unit.Benchmarks;
 namespace Ublk.Tests.Unit;
 
 /// <summary>
-/// The test program: the process that crash tests kill after "--crash-child", benchmarks after "--bench-core",
-/// "--bench-checksums" and "--bench-wire" (see eng/bench), otherwise tests.
+/// The test program: the process that crash tests kill after "--crash-child", benchmarks after
+/// "--bench-core", "--bench-checksums" and "--bench-wire" (see eng/bench), otherwise tests.
 /// </summary>
 internal static class Program
 {

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.IO.Pipelines;
+using System.Runtime.CompilerServices;
 using System.Text;
 using Ublk.Uring;
 using Ublk.Wire.Ids;
@@ -13,6 +14,9 @@ namespace Ublk.Wire.Sessions;
 /// </content>
 public sealed partial class Session
 {
+    // Below that the copy costs less than two receives in place of one that goes on by itself.
+    private const int LongPayloadBytes = 128 << 10;
+
     private readonly byte[] _head = new byte[MessageLimits.MaxHeadBytes];
     private MessageParser? _parser;
     private IoBuffer _payload;
@@ -54,6 +58,13 @@ public sealed partial class Session
             ReadResult read = await _input.ReadAsync().ConfigureAwait(false);
             ReadOnlySequence<byte> left = read.Buffer;
             Take(ref left);
+            if (!read.IsCompleted && IsLongPayloadNext(left))
+            {
+                Flush();
+                await ReceiveLongPayloadAsync().ConfigureAwait(false);
+                continue;
+            }
+
             bool isWaiting = _wantedBytes > 0;
             _input.AdvanceTo(left.Start, isWaiting ? left.Start : read.Buffer.End);
             Flush();
@@ -75,6 +86,25 @@ public sealed partial class Session
             {
                 await _goesOn.WaitAsync().ConfigureAwait(false);
             }
+        }
+    }
+
+    // The rest of a payload that is worth a receive of its own.
+    private bool IsLongPayloadNext(in ReadOnlySequence<byte> left) =>
+        _longPayload is not null && Stage == SessionStage.Open && _headBytes > 0 && left.IsEmpty &&
+        _payload.LengthBytes - _receivedBytes >= LongPayloadBytes;
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    private async ValueTask ReceiveLongPayloadAsync()
+    {
+        IoBuffer rest = _payload.Slice(_receivedBytes, _payload.LengthBytes - _receivedBytes);
+        bool isThere = await _longPayload!.ReceiveAsync(rest).ConfigureAwait(false);
+        if (isThere && Stage == SessionStage.Open)
+        {
+            _receivedBytes = _payload.LengthBytes;
+            IsInMessage = false;
+            DeliverWhole();
+            Flush();
         }
     }
 
@@ -200,10 +230,15 @@ public sealed partial class Session
             return false;
         }
 
+        DeliverWhole();
+        return true;
+    }
+
+    private void DeliverWhole()
+    {
         MessageHead head = MessageParser.Parse(_head.AsSpan(0, _headBytes));
         _headBytes = 0;
         Deliver(head, PassPayload());
-        return true;
     }
 
     private void Deliver(scoped in MessageHead head, in IoBuffer payload)

@@ -22,6 +22,7 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
     private readonly PipeReader _input;
     private readonly PipeWriter _output;
     private readonly IPayloadOutput? _payloads;
+    private readonly IPayloadInput? _longPayload;
     private readonly Signal _goesOn = new();
     private readonly Signal _mustSend = new();
     private SessionEnd? _end;
@@ -46,6 +47,7 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
         _input = connection.Transport.Input;
         _output = connection.Transport.Output;
         _payloads = _output as IPayloadOutput;
+        _longPayload = _input as IPayloadInput;
     }
 
     /// <summary>How far it is.</summary>

@@ -13,7 +13,7 @@ namespace Ublk.Wire.Transport;
 /// itself (multishot) until the connection holds its share of buffers unread, or none is left; then the
 /// reader's progress starts the next. On the loop's thread; continuations run inline.
 /// </summary>
-internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSource<ReadResult>
+internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSource<ReadResult>
 {
     // Less room behind what a block holds is not worth a receive.
     private const int MinReceiveBytes = BlockPool.BlockBytes / 8;
@@ -30,6 +30,7 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
     private CancellationTokenRegistration _waitRegistration;
     private Exception? _error;
     private long _examinedIndex;
+    private long _handedOutEnd;
     private bool _isWaiting;
     private bool _isHandedOut;
     private bool _isCanceled;
@@ -172,20 +173,27 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
     /// <summary>Starts to receive where it may.</summary>
     public void Pump()
     {
-        if (_isReceiving || IsEnding || (_queue.HeldCount > _maxHeld / 2 && !TryMakeRoom()))
+        bool isFull = _queue.HeldCount > _maxHeld / 2;
+        if (_isReceiving || IsEnding || _isPayloadWanted || (isFull && !TryMakeRoom()))
         {
             return;
         }
 
         _isReceiving = true;
-        if (_transport.HasFreeBuffers)
+        if (_mayBePayload)
+        {
+            _mayBePayload = false;
+            ReceiveIntoBlock(ShortReceiveBytes);
+        }
+        else if (_transport.HasFreeBuffers)
         {
             _receive = _loop.Submit(
                 Entries.ReceiveMany(_connection.File, _transport.BufferGroup), this, 0);
         }
         else
         {
-            ReceiveIntoBlock();
+            _transport.StarvedReceiveCount++;
+            ReceiveIntoBlock(BlockPool.BlockBytes);
         }
     }
 
@@ -195,6 +203,7 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
     {
         _error = error;
         StopReceiving();
+        GoOnWithPayload();
         Wake();
     }
 
@@ -209,12 +218,21 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
             _receive = default;
         }
 
-        Take(result, flags);
+        if (token == PayloadToken)
+        {
+            TakePayload(result);
+        }
+        else
+        {
+            Take(result, flags);
+        }
+
         if (result < 0 && !IsEnding && !IsHarmless(result, wasStopping))
         {
             _connection.Fail(TransportErrors.Of("receive", result));
         }
 
+        GoOnWithPayload();
         Wake(); // The reader may end the connection here, or consume what just came.
         if (_isReceiving && !IsEnding && _queue.HeldCount >= _maxHeld)
         {
@@ -271,9 +289,8 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
         _isEndOfStream |= result == 0;
     }
 
-    private void ReceiveIntoBlock()
+    private void ReceiveIntoBlock(int mostBytes)
     {
-        _transport.StarvedReceiveCount++;
         TransportBlock? last = _queue.LastBlock(MinReceiveBytes);
         TransportBlock block = last ?? _transport.Blocks.Rent();
         if (last is not null)
@@ -283,7 +300,8 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
 
         _target = block;
         _receive = _loop.Submit(Entries.Receive(
-            _connection.File, block.Buffer.Slice(block.UsedBytes, block.FreeBytes), 0), this, 0);
+            _connection.File, block.Buffer.Slice(block.UsedBytes, Math.Min(mostBytes, block.FreeBytes)), 0),
+            this, 0);
     }
 
     // A reader that has work to do makes room by doing it. One that waits for more than it may hold in
@@ -320,6 +338,7 @@ internal sealed class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSo
         var result = new ReadResult(_queue.Sequence, _isCanceled, _isEndOfStream);
         _isCanceled = false;
         _isHandedOut = true;
+        _handedOutEnd = _queue.EndIndex;
         return result;
     }
 

@@ -35,9 +35,10 @@ public sealed record RingTransportOptions
 
     /// <summary>
     /// Parts (payloads, and what is written between them) that may wait to be sent; from half of them on
-    /// <c>FlushAsync</c> waits. One more is an error of the writer: it does not wait.
+    /// <c>FlushAsync</c> waits. One more is an error of the writer: it does not wait. Twice what a volume's
+    /// window of 4096 operations comes to, which its writer sends without waiting.
     /// </summary>
-    public int MaxUnsentParts { get; init; } = 4096;
+    public int MaxUnsentParts { get; init; } = 16 << 10;
 
     /// <summary>Whether no limit contradicts another.</summary>
     internal bool IsSound =>

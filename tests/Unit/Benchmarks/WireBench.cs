@@ -5,9 +5,9 @@ namespace Ublk.Tests.Unit.Benchmarks;
 
 /// <summary>
 /// What a write and its answer cost between two sides of this process, over TCP on the loopback: sessions on
-/// the ring, on one loop and on two; the same sessions on the sockets of Kestrel; and two yardsticks that have
-/// no protocol, threads that block on sockets and move the same bytes, and a copy of the payload in memory.
-/// In turn, medians of the rounds. Checksums are not computed: they are the volume's.
+/// the ring, on one loop and on two; the same sessions on the sockets of Kestrel; and two yardsticks that
+/// have no protocol, threads that block on sockets and move the same bytes, and a copy of the payload in
+/// memory. In turn, medians of the rounds. Checksums are not computed: they are the volume's.
 /// </summary>
 internal static class WireBench
 {
@@ -30,8 +30,8 @@ internal static class WireBench
         ];
         Console.WriteLine($"{Environment.ProcessorCount} processors; each figure is the median of {Rounds}");
         Console.WriteLine("operations per second (CPU microseconds each) median microseconds at depth 1");
-        Console.WriteLine(
-            $"{"",-16}{string.Concat(ways.Select(way => $"{way.Name,24}"))}{"CPU: Kestrel/ring",20}{"blocking/ring",15}");
+        string names = string.Concat(ways.Select(way => $"{way.Name,24}"));
+        Console.WriteLine($"{"",-16}{names}{"CPU: Kestrel/ring",20}{"ring/blocking",15}");
         foreach ((int payload, int depth) in Cells())
         {
             var cell = new WireCell(payload, depth, s_each);
@@ -85,7 +85,7 @@ internal static class WireBench
 
         double cpu = figures[2].CpuUs / figures[0].CpuUs;
         double time = cell.Depth == 1
-            ? figures[3].MedianUs / Math.Min(figures[0].MedianUs, figures[1].MedianUs)
+            ? Math.Min(figures[0].MedianUs, figures[1].MedianUs) / figures[3].MedianUs
             : Math.Max(figures[0].PerSecond, figures[1].PerSecond) / figures[3].PerSecond;
         Console.WriteLine($"{row}{cpu,20:F2}{time,15:F2}");
     }

@@ -31,7 +31,7 @@ public sealed class MessageRuleTests
     {
         AssertUnknown(new EpochStarted(s_epoch, AnswerStatus.Corrupt), at: 3);
         AssertUnknown(new OutOfOrderList(Mutation.WriteZeroes).Entries(), at: 9);
-        AssertUnknown(new Close { Reason = CloseReason.Overloaded }, at: 2);
+        AssertUnknown(new Close { Reason = CloseReason.NotTrusted }, at: 2);
         AssertUnknown(new Claim { Answer = ClaimAnswer.Failed }, at: 3);
         AssertUnknown(new ClaimEntries { List = ClaimList.VersionDigests }, at: 3);
         AssertUnknown(new SessionState { Stage = StreamStage.Resyncing }, at: 9);
