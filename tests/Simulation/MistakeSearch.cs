@@ -58,13 +58,14 @@ internal sealed class MistakeSearch : IDisposable
         return missed == 0 ? 0 : 1;
     }
 
-    /// <summary>Looks for a mistake, from seed 1 on.</summary>
+    /// <summary>Looks for a mistake.</summary>
     /// <param name="mistake">Which.</param>
     /// <param name="seeds">Most seeds.</param>
+    /// <param name="first">The first of them.</param>
     /// <returns>The seed that found it, 0 for none, and what it found.</returns>
-    public (ulong Seed, string Found) Find(Mistake mistake, ulong seeds)
+    public (ulong Seed, string Found) Find(Mistake mistake, ulong seeds, ulong first = 1)
     {
-        for (ulong seed = 1; seed <= seeds; seed++)
+        for (ulong seed = first; seed < first + seeds; seed++)
         {
             if (TryFail(seed, mistake) is { } found && !FailsAnyway(seed))
             {

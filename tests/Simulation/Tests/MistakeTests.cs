@@ -41,6 +41,15 @@ public sealed class MistakeTests : IDisposable
         Assert.True(seed > 0, $"{mistake} was not seen in {Seeds} histories");
     }
 
+    // Those that took many histories, where they were met.
+    [Theory]
+    [InlineData(nameof(Mistake.AnswersBeforeStartCount), 10012367)]
+    public void AMistakeIsSeenWhereItWasMet(string mistake, ulong met)
+    {
+        (ulong seed, _) = _search.Find(Enum.Parse<Mistake>(mistake), seeds: 1, met);
+        Assert.Equal(met, seed);
+    }
+
     [Fact]
     public void NoMistakeIsMadeUnlessOneIsAskedFor() => Assert.Equal(Mistake.None, Mistakes.Made);
 }
