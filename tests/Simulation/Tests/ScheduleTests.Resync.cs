@@ -169,4 +169,26 @@ public sealed partial class ScheduleTests
         history.ReadDone(One);
         history.Restart(0);
     }
+
+    // What 1 says of its regions is long on its way to the writer, which has no replica of its own; what is
+    // acknowledged meanwhile without 1 is neither in that, nor sent to 0, which joins, and is read from then.
+    private static void WhatIsWrittenMeanwhileIsMissing(ClusterHistory history)
+    {
+        history.Serve(5);
+        history.WriteDone(One);
+        history.LosePower(0);
+        history.Until(() => !history.Volume!.Replicas.Connected.Has(0));
+        history.WriteDone(One);
+        history.SlowWays(1, 1000);
+        history.Reset(1, 5);
+        history.Until(() => !history.Volume!.Replicas.Counting.Has(1));
+        history.Until(() => history.Volume!.Replicas.Counting.Has(1));
+        history.Restart(0);
+        history.Until(() => history.Volume!.Replicas.Connected.Has(0));
+        history.Pass(100);
+        history.WriteDone(Two);
+        history.Until(() => history.Volume!.Replicas.Counting.Has(0));
+        history.ReadDone(Two);
+        history.SlowWays(1, 1);
+    }
 }

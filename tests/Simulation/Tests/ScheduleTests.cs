@@ -36,6 +36,9 @@ public sealed partial class ScheduleTests : IDisposable
     private static readonly SimulationOptions s_four =
         s_usual with { Replicas = 4, WriteQuorum = 3, Nodes = 4 };
 
+    private static readonly SimulationOptions s_five =
+        s_usual with { Replicas = 5, WriteQuorum = 3, Nodes = 6 };
+
     private static readonly Schedule[] s_schedules =
     [
         new("rule 1", AVoidedReplicaIsNotEnough),
@@ -83,6 +86,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("section 6", WhatIsOutOfOrderIsNotLost),
         new("section 7", ALostDiskIsReplaced),
         new("S12", AResyncCopiesWhatChanged),
+        new("section 7", WhatIsWrittenMeanwhileIsMissing) { World = s_five },
         new("section 7", ACorruptSourceIsNotCopied) { World = s_checked },
         new("section 7", WhatNobodyHasIsNotShown) { World = s_checkedTwo },
         new("section 7", WhatIsLostStaysLost) { World = s_checkedTwo },
@@ -170,6 +174,7 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.CorruptReplacedByAny))]
     [InlineData(nameof(WhatNobodyHasIsNotShown), nameof(Mistake.LostBlockShown))]
     [InlineData(nameof(WhatIsLostStaysLost), nameof(Mistake.LostBlockNotMarked))]
+    [InlineData(nameof(WhatIsWrittenMeanwhileIsMissing), nameof(Mistake.JoinWithoutOperations))]
     [InlineData(nameof(ACopyOfARottenWriteIsNoWrite), nameof(Mistake.UnacknowledgedNotSent))]
     [InlineData(nameof(WhatWasHotIsNotKnown), nameof(Mistake.HotChecksumsTrusted))]
     [InlineData(nameof(ChecksumsAreSyncedBeforeTheyCount), nameof(Mistake.ChecksumsNotSynced))]
