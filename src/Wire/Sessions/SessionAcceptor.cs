@@ -108,7 +108,7 @@ public sealed class SessionAcceptor(
         SessionEnd? end = null;
         try
         {
-            end = await host.RunAsync(connection, () => isOpened = TryOpen(isOpened)).ConfigureAwait(false);
+            end = await host.RunAsync(connection, () => Open(ref isOpened)).ConfigureAwait(false);
         }
         finally
         {
@@ -131,13 +131,13 @@ public sealed class SessionAcceptor(
         }
     }
 
-    private bool TryOpen(bool isOpened)
+    private void Open(ref bool isOpened)
     {
         lock (_lock)
         {
             _greetings -= isOpened ? 0 : 1;
             _sessions += isOpened ? 0 : 1;
-            return true;
+            isOpened = true;
         }
     }
 

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Threading.Tasks.Sources;
 using Ublk.Uring;
 
 namespace Ublk.Wire.Transport;
@@ -9,16 +8,14 @@ namespace Ublk.Wire.Transport;
 /// first, so where payload was received like this once, the next receive is a short one: for the head of the
 /// message that follows, and little more.
 /// </content>
-internal sealed partial class RingPipeReader : IPayloadInput, IValueTaskSource<bool>
+internal sealed partial class RingPipeReader : IPayloadInput
 {
     // A head, and not much of what has to be copied behind it.
     private const int ShortReceiveBytes = 4096;
 
     private const ulong PayloadToken = 1;
 
-    private ManualResetValueTaskSourceCore<bool> _payloadSource;
     private IoBuffer _payload;
-    private bool _isPayloadWanted;
     private bool _mayBePayload;
 
     /// <inheritdoc/>
@@ -52,8 +49,7 @@ internal sealed partial class RingPipeReader : IPayloadInput, IValueTaskSource<b
             return new ValueTask<bool>(false);
         }
 
-        _payloadSource.Reset();
-        _isPayloadWanted = true;
+        ValueTask<bool> wait = _payloadWait.Begin();
         if (_isReceiving)
         {
             StopReceiving();
@@ -63,16 +59,8 @@ internal sealed partial class RingPipeReader : IPayloadInput, IValueTaskSource<b
             ReceivePayload();
         }
 
-        return new ValueTask<bool>(this, _payloadSource.Version);
+        return wait;
     }
-
-    bool IValueTaskSource<bool>.GetResult(short token) => _payloadSource.GetResult(token);
-
-    ValueTaskSourceStatus IValueTaskSource<bool>.GetStatus(short token) => _payloadSource.GetStatus(token);
-
-    void IValueTaskSource<bool>.OnCompleted(
-        Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _payloadSource.OnCompleted(continuation, state, token, flags);
 
     private void ReceivePayload()
     {
@@ -105,7 +93,7 @@ internal sealed partial class RingPipeReader : IPayloadInput, IValueTaskSource<b
     // After every completion. The kernel has nothing of the memory any more when whoever waits for it hears.
     private void GoOnWithPayload()
     {
-        if (!_isPayloadWanted)
+        if (!_payloadWait.IsWaiting)
         {
             return;
         }
@@ -124,15 +112,14 @@ internal sealed partial class RingPipeReader : IPayloadInput, IValueTaskSource<b
 
     private void EndPayload(bool isFull)
     {
-        _isPayloadWanted = false;
         _mayBePayload = isFull;
         if (!isFull && _error is not null)
         {
-            _payloadSource.SetException(_error);
+            _payloadWait.Fail(_error);
         }
         else
         {
-            _payloadSource.SetResult(isFull);
+            _payloadWait.End(isFull);
         }
     }
 }

@@ -1,5 +1,4 @@
 using System.IO.Pipelines;
-using System.Threading.Tasks.Sources;
 using Microsoft.AspNetCore.Connections;
 using Ublk.Uring;
 using Ublk.Uring.Abi;
@@ -13,7 +12,7 @@ namespace Ublk.Wire.Transport;
 /// itself (multishot) until the connection holds its share of buffers unread, or none is left; then the
 /// reader's progress starts the next. On the loop's thread; continuations run inline.
 /// </summary>
-internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IValueTaskSource<ReadResult>
+internal sealed partial class RingPipeReader : PipeReader, IRingCompletion
 {
     // Less room behind what a block holds is not worth a receive.
     private const int MinReceiveBytes = BlockPool.BlockBytes / 8;
@@ -23,15 +22,12 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
     private readonly Loop _loop;
     private readonly ReceiveQueue _queue;
     private readonly int _maxHeld;
-    private readonly Action _cancelWait;
+    private readonly LoopWait<ReadResult> _wait;
+    private readonly LoopWait<bool> _payloadWait;
 
-    private ManualResetValueTaskSourceCore<ReadResult> _source;
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _waitRegistration;
     private Exception? _error;
     private long _examinedIndex;
     private long _handedOutEnd;
-    private bool _isWaiting;
     private bool _isHandedOut;
     private bool _isCanceled;
     private bool _isEndOfStream;
@@ -49,7 +45,8 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
         _loop = transport.Loop;
         _queue = new ReceiveQueue(transport);
         _maxHeld = transport.Options.MaxHeldBuffers;
-        _cancelWait = CancelWait;
+        _wait = new LoopWait<ReadResult>(_loop);
+        _payloadWait = new LoopWait<bool>(_loop);
     }
 
     /// <summary>Whether nothing is received any more and the kernel has nothing of it.</summary>
@@ -81,16 +78,7 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
             return new ValueTask<ReadResult>(HandOut());
         }
 
-        _source.Reset();
-        _isWaiting = true;
-        if (cancellationToken.CanBeCanceled)
-        {
-            _waitToken = cancellationToken;
-            _waitRegistration = cancellationToken.UnsafeRegister(
-                static reader => ((RingPipeReader)reader!).PostCancel(), this);
-        }
-
-        return new ValueTask<ReadResult>(this, _source.Version);
+        return _wait.Begin(cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -156,10 +144,9 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
         _isHandedOut = false;
         _queue.Clear();
         StopReceiving();
-        if (_isWaiting)
+        if (_wait.IsWaiting)
         {
-            EndWait();
-            _source.SetException(new ConnectionAbortedException("the reader was completed"));
+            _wait.Fail(new ConnectionAbortedException("the reader was completed"));
         }
 
         if (exception is not null)
@@ -174,7 +161,7 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
     public void Pump()
     {
         bool isFull = _queue.HeldCount > _maxHeld / 2;
-        if (_isReceiving || IsEnding || _isPayloadWanted || (isFull && !TryMakeRoom()))
+        if (_isReceiving || IsEnding || _payloadWait.IsWaiting || (isFull && !TryMakeRoom()))
         {
             return;
         }
@@ -242,14 +229,6 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
         Pump();
         _connection.CloseIfQuiet();
     }
-
-    ReadResult IValueTaskSource<ReadResult>.GetResult(short token) => _source.GetResult(token);
-
-    ValueTaskSourceStatus IValueTaskSource<ReadResult>.GetStatus(short token) => _source.GetStatus(token);
-
-    void IValueTaskSource<ReadResult>.OnCompleted(
-        Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _source.OnCompleted(continuation, state, token, flags);
 
     // Without buffers the next receive goes elsewhere; the completions that took them came before this one.
     private static bool IsHarmless(int result, bool wasStopping) =>
@@ -344,47 +323,25 @@ internal sealed partial class RingPipeReader : PipeReader, IRingCompletion, IVal
 
     private void Wake()
     {
-        if (!_isWaiting || (_error is null && !IsReady))
+        if (!_wait.IsWaiting || (_error is null && !IsReady))
         {
             return;
         }
 
-        EndWait();
         if (_error is not null)
         {
-            _source.SetException(_error);
+            _wait.Fail(_error);
         }
         else
         {
-            _source.SetResult(HandOut());
-        }
-    }
-
-    private void EndWait()
-    {
-        _isWaiting = false;
-        _waitRegistration.Unregister();
-        _waitRegistration = default;
-        _waitToken = default;
-    }
-
-    // On the thread of who cancels. A mailbox that is full loses it; the read goes on.
-    private void PostCancel() => _ = _loop.Post(_cancelWait);
-
-    private void CancelWait()
-    {
-        if (_isWaiting && _waitToken.IsCancellationRequested)
-        {
-            CancellationToken token = _waitToken;
-            EndWait();
-            _source.SetException(new OperationCanceledException(token));
+            _wait.End(HandOut());
         }
     }
 
     private void CheckMayRead()
     {
         _loop.AssertOwner();
-        if (_isCompleted || _isWaiting || _isHandedOut)
+        if (_isCompleted || _wait.IsWaiting || _isHandedOut)
         {
             throw new InvalidOperationException(
                 _isCompleted ? "the reader was completed" : "a read is under way");

@@ -1,5 +1,4 @@
 using System.IO.Pipelines;
-using System.Threading.Tasks.Sources;
 using Microsoft.AspNetCore.Connections;
 using Ublk.Uring;
 using Ublk.Uring.Abi;
@@ -12,21 +11,16 @@ namespace Ublk.Wire.Transport;
 /// as one gathered send; one is under way at a time, and what comes meanwhile goes with the next. On the
 /// loop's thread; continuations run inline.
 /// </summary>
-internal sealed class RingPipeWriter
-    : PipeWriter, IPayloadOutput, IRingCompletion, IValueTaskSource<FlushResult>
+internal sealed class RingPipeWriter : PipeWriter, IPayloadOutput, IRingCompletion
 {
     private readonly RingConnection _connection;
     private readonly RingTransport _transport;
     private readonly Loop _loop;
     private readonly OutputQueue _queue;
     private readonly LoopTimer _endOfRound;
-    private readonly Action _cancelWait;
+    private readonly LoopWait<FlushResult> _wait;
 
-    private ManualResetValueTaskSourceCore<FlushResult> _source;
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _waitRegistration;
     private Exception? _error;
-    private bool _isWaiting;
     private bool _isCanceled;
     private bool _isCompleted;
     private bool _isShutDown;
@@ -42,7 +36,7 @@ internal sealed class RingPipeWriter
         _loop = transport.Loop;
         _queue = new OutputQueue(transport);
         _endOfRound = new LoopTimer(Send);
-        _cancelWait = CancelWait;
+        _wait = new LoopWait<FlushResult>(_loop);
     }
 
     /// <summary>Whether nothing is sent any more and the kernel has nothing of it.</summary>
@@ -102,7 +96,7 @@ internal sealed class RingPipeWriter
     public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
     {
         CheckMayWrite();
-        if (_isWaiting)
+        if (_wait.IsWaiting)
         {
             throw new InvalidOperationException("a flush is under way");
         }
@@ -125,16 +119,7 @@ internal sealed class RingPipeWriter
             return new ValueTask<FlushResult>(Result());
         }
 
-        _source.Reset();
-        _isWaiting = true;
-        if (cancellationToken.CanBeCanceled)
-        {
-            _waitToken = cancellationToken;
-            _waitRegistration = cancellationToken.UnsafeRegister(
-                static writer => ((RingPipeWriter)writer!).PostCancel(), this);
-        }
-
-        return new ValueTask<FlushResult>(this, _source.Version);
+        return _wait.Begin(cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -142,10 +127,9 @@ internal sealed class RingPipeWriter
     {
         _loop.AssertOwner();
         _isCanceled = true;
-        if (_isWaiting)
+        if (_wait.IsWaiting)
         {
-            EndWait();
-            _source.SetResult(Result());
+            _wait.End(Result());
         }
     }
 
@@ -189,10 +173,9 @@ internal sealed class RingPipeWriter
         _error = error;
         _endOfRound.Cancel();
         _loop.Cancel(_send);
-        if (_isWaiting)
+        if (_wait.IsWaiting)
         {
-            EndWait();
-            _source.SetException(error);
+            _wait.Fail(error);
         }
     }
 
@@ -218,10 +201,9 @@ internal sealed class RingPipeWriter
         if (_error is null)
         {
             ScheduleSend();
-            if (_isWaiting && MayGoOn)
+            if (_wait.IsWaiting && MayGoOn)
             {
-                EndWait();
-                _source.SetResult(Result());
+                _wait.End(Result());
             }
 
             ShutDownIfSent();
@@ -229,14 +211,6 @@ internal sealed class RingPipeWriter
 
         _connection.CloseIfQuiet();
     }
-
-    FlushResult IValueTaskSource<FlushResult>.GetResult(short token) => _source.GetResult(token);
-
-    ValueTaskSourceStatus IValueTaskSource<FlushResult>.GetStatus(short token) => _source.GetStatus(token);
-
-    void IValueTaskSource<FlushResult>.OnCompleted(
-        Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _source.OnCompleted(continuation, state, token, flags);
 
     // A timer without delay fires behind the completions of its round and before what they started goes to
     // the kernel: all that they say to a peer is in one send.
@@ -279,27 +253,6 @@ internal sealed class RingPipeWriter
         var result = new FlushResult(_isCanceled, isCompleted: false);
         _isCanceled = false;
         return result;
-    }
-
-    private void EndWait()
-    {
-        _isWaiting = false;
-        _waitRegistration.Unregister();
-        _waitRegistration = default;
-        _waitToken = default;
-    }
-
-    // On the thread of who cancels. A mailbox that is full loses it; the flush goes on.
-    private void PostCancel() => _ = _loop.Post(_cancelWait);
-
-    private void CancelWait()
-    {
-        if (_isWaiting && _waitToken.IsCancellationRequested)
-        {
-            CancellationToken token = _waitToken;
-            EndWait();
-            _source.SetException(new OperationCanceledException(token));
-        }
     }
 
     private void CheckMayWrite()

@@ -1,4 +1,3 @@
-using System.IO.Pipelines;
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
@@ -78,7 +77,7 @@ public sealed class PeerConnectorTests : IConnectionFactory
     {
         await using PeerConnector connector = Make();
         connector.Start();
-        (await NextAsync(TimeSpan.Zero)).SetResult(Connection());
+        (await NextAsync(TimeSpan.Zero)).SetResult(HandConnection.WithoutPipes());
         _ = await NextAsync(TimeSpan.FromSeconds(5));
         Assert.Equal(1, Volatile.Read(ref _givenUp));
     }
@@ -91,7 +90,7 @@ public sealed class PeerConnectorTests : IConnectionFactory
         connector.Start();
         TaskCompletionSource<ConnectionContext> first = await NextAsync(TimeSpan.Zero);
         _opened.SetException(new PeerRefusedException(s_lost with { Text = "another cluster" }));
-        first.SetResult(Connection());
+        first.SetResult(HandConnection.WithoutPipes());
         await Until(() => connector.Snapshot.Stage == PeerStage.Pausing);
         Assert.Equal("another cluster", connector.Snapshot.LastFailure);
         Assert.False(_attempts.Reader.TryRead(out _));
@@ -104,10 +103,8 @@ public sealed class PeerConnectorTests : IConnectionFactory
     private void Open(TaskCompletionSource<ConnectionContext> attempt)
     {
         _opened.SetResult();
-        attempt.SetResult(Connection());
+        attempt.SetResult(HandConnection.WithoutPipes());
     }
-
-    private static HandConnection Connection() => new(new Nothing()) { OnAbort = _ => { } };
 
     private static async Task Until(Func<bool> isSo)
     {
@@ -188,12 +185,5 @@ public sealed class PeerConnectorTests : IConnectionFactory
                 return default;
             }
         }
-    }
-
-    private sealed class Nothing : IDuplexPipe
-    {
-        public PipeReader Input => throw new NotSupportedException();
-
-        public PipeWriter Output => throw new NotSupportedException();
     }
 }

@@ -1,4 +1,3 @@
-using System.IO.Pipelines;
 using Microsoft.AspNetCore.Connections;
 using Ublk.Wire.Messages;
 using Ublk.Wire.Sessions;
@@ -23,14 +22,18 @@ public sealed class SessionAcceptorTests : ISessionHost
     public async Task StrangersTakeNoPlaceOfThoseWhoAreKnown()
     {
         SessionAcceptor acceptor = Make(sessions: 5, greetings: 2);
-        Task[] tasks = [.. Enumerable.Range(0, 10).Select(_ => acceptor.OnConnectedAsync(Connection()))];
+        Task[] tasks =
+        [
+            .. Enumerable.Range(0, 10).Select(
+                _ => acceptor.OnConnectedAsync(HandConnection.WithoutPipes())),
+        ];
         Assert.Equal(2, acceptor.GreetingCount);
         Assert.Equal(8, acceptor.RefusedCount(CloseReason.Overloaded));
         Assert.Equal(8, tasks.Count(task => task.IsCompletedSuccessfully));
         _running[0].OnOpened();
         _running[1].OnOpened();
         Assert.Equal((2, 0), (acceptor.SessionCount, acceptor.GreetingCount));
-        Task more = acceptor.OnConnectedAsync(Connection());
+        Task more = acceptor.OnConnectedAsync(HandConnection.WithoutPipes());
         Assert.False(more.IsCompleted);
         foreach ((TaskCompletionSource<SessionEnd> end, _) in _running)
         {
@@ -47,7 +50,11 @@ public sealed class SessionAcceptorTests : ISessionHost
     public async Task ThousandsWhoAreRefusedAreCountedAndToldOnce()
     {
         SessionAcceptor acceptor = Make(sessions: 20_000, greetings: 20_000);
-        Task[] tasks = [.. Enumerable.Range(0, 10_000).Select(_ => acceptor.OnConnectedAsync(Connection()))];
+        Task[] tasks =
+        [
+            .. Enumerable.Range(0, 10_000).Select(
+                _ => acceptor.OnConnectedAsync(HandConnection.WithoutPipes())),
+        ];
         for (int i = 0; i < _running.Count; i++)
         {
             CloseReason reason = i % 2 == 0 ? CloseReason.WrongCluster : CloseReason.ProtocolError;
@@ -64,13 +71,4 @@ public sealed class SessionAcceptorTests : ISessionHost
     private SessionAcceptor Make(int sessions, int greetings) => new(
         new SessionAcceptorOptions { MaxSessions = sessions, MaxGreetings = greetings }, this,
         (peer, end) => _told.Add($"{peer}: {end.Reason}"));
-
-    private static HandConnection Connection() => new(new Nothing()) { OnAbort = _ => { } };
-
-    private sealed class Nothing : IDuplexPipe
-    {
-        public PipeReader Input => throw new NotSupportedException();
-
-        public PipeWriter Output => throw new NotSupportedException();
-    }
 }

@@ -145,10 +145,20 @@ internal sealed class HandConnection(IDuplexPipe pipes) : ConnectionContext
 
     public bool IsAborted { get; private set; }
 
+    /// <summary>One that nobody reads from or writes to.</summary>
+    public static HandConnection WithoutPipes() => new(new Nothing()) { OnAbort = _ => { } };
+
     public override void Abort(ConnectionAbortedException abortReason)
     {
         IsAborted = true;
         OnAbort(abortReason);
+    }
+
+    private sealed class Nothing : IDuplexPipe
+    {
+        public PipeReader Input => throw new NotSupportedException();
+
+        public PipeWriter Output => throw new NotSupportedException();
     }
 }
 
