@@ -1,5 +1,6 @@
 using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
+using Ublk.Uring;
 
 namespace Ublk.Testing.Replicas;
 
@@ -78,9 +79,25 @@ public sealed class CrashJudge
     // What is no intent and not missing is what its checksum says.
     private static void CheckChecksums(string image, BootEntry boot)
     {
-        ChecksumReport report = ChecksumScan.Run(image, boot, (_, _) => { });
+        ChecksumReport report = Scanned(image, boot);
         Require(report.Damaged == 0,
             $"blocks are not what their checksums say: {string.Join(", ", report.Ranges)}");
+    }
+
+    // A process that is just being forked holds the locks of this one for a moment.
+    private static ChecksumReport Scanned(string image, BootEntry boot)
+    {
+        for (int attempts = 0; ; attempts++)
+        {
+            try
+            {
+                return ChecksumScan.Run(image, boot, (_, _) => { });
+            }
+            catch (BlockImageException held) when (held.Error == BlockImageError.Busy && attempts < 100)
+            {
+                Thread.Sleep(TimeSpan.FromMilliseconds(50));
+            }
+        }
     }
 
     private void CheckState()
