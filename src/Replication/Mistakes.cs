@@ -32,6 +32,11 @@ internal enum Mistake
     /// A write is answered before the local image has it, and reads go there. Breaks section 4.4.
     /// </summary>
     AcknowledgeBeforeLocal,
+    /// <summary>
+    /// The local image is read while its replica, which was away, has not applied all that was acknowledged
+    /// meanwhile. Breaks section 4.5.
+    /// </summary>
+    LocalReadTooEarly,
     /// <summary>A flush is answered before anybody has synced. Breaks section 4.6.</summary>
     FlushAnsweredAtOnce,
     /// <summary>A FUA write is answered without a flush. Breaks section 4.6.</summary>

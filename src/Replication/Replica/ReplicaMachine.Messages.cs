@@ -29,6 +29,10 @@ public sealed partial class ReplicaMachine
         {
             refusal = "a session begins with OpenSession and its answer";
         }
+        else if (IsRead(head.Kind) && _reads.IsFull)
+        {
+            End(session, CloseReason.Overloaded, "more questions are under way than the replica keeps");
+        }
         else if (peer.Opened.Role == SessionRole.Puller || IsQuestion(head.Kind))
         {
             refusal = TakeQuestion(session, head, payload);
@@ -62,6 +66,9 @@ public sealed partial class ReplicaMachine
 
     private static bool IsQuestion(MessageKind kind) => kind is
         MessageKind.VersionsRequest or MessageKind.DigestsRequest or MessageKind.CopyRequest;
+
+    private static bool IsRead(MessageKind kind) => kind is
+        MessageKind.Read or MessageKind.DigestsRequest or MessageKind.CopyRequest;
 
     private string? Open(int session, in OpenSession open)
     {

@@ -30,6 +30,12 @@ public sealed record ReplicaOptions
     public int MaxReads { get; init; } = 64;
 
     /// <summary>
+    /// Reads for peers that may wait, so that nobody who only asks fills the memory: more than the requests
+    /// and the regions that one writer has under way. Who asks for one more loses its session.
+    /// </summary>
+    public int MaxWaitingReads { get; init; } = 8192;
+
+    /// <summary>
     /// Added to every grant, in parts of 1024 of it: how far the clocks of two nodes drift apart.
     /// </summary>
     public int DriftPer1024 { get; init; } = 16;

@@ -48,6 +48,9 @@ internal sealed class ReplicaReads
     /// <summary>Whether none is under way.</summary>
     public bool IsIdle => _free.Count == _reads.Length;
 
+    /// <summary>Whether no more may wait.</summary>
+    public bool IsFull => _waiting.Count >= _context.Options.MaxWaitingReads;
+
     /// <summary>A primary reads.</summary>
     public void Add(int session, in Read read) => Add(new PeerRead
     {

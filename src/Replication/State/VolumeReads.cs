@@ -143,7 +143,8 @@ internal sealed class VolumeReads
     }
 
     // The local image where it is current, otherwise a replica all of which is. Nobody is asked twice for the
-    // same; but what each of them cannot read may be another block.
+    // same; but what each of them cannot read may be another block. A local replica that was away is asked by
+    // message, which waits until it has caught up.
     private void Ask(ulong id, int slot)
     {
         ref HostRequest request = ref _requests[slot];
@@ -151,7 +152,8 @@ internal sealed class VolumeReads
         bool isLocal = _local >= 0 && _replicas.Knowing.Has(_local) && !request.Tried.Has(_local) &&
             _effects.CanReadLocally(read.OffsetBytes, read.LengthBytes);
         int source = isLocal ? _local : _replicas.Counting.FirstOutside(request.Tried, _local);
-        bool isDirect = isLocal && !_isChecked;
+        bool isDirect = isLocal && !_isChecked &&
+            (!_writes.IsLocalBehind || Mistakes.Make(Mistake.LocalReadTooEarly));
         if (source >= 0 && !isDirect && !read.Buffer.IsMemory)
         {
             _requests.Answer(slot, BlockStatus.NeedsMemory); // What a replica answers lies in memory first.

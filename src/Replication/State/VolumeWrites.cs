@@ -51,6 +51,12 @@ internal sealed class VolumeWrites
     /// <summary>Highest acknowledged sequence.</summary>
     public ulong Acknowledged { get; private set; }
 
+    /// <summary>
+    /// Whether the local replica was away while operations were acknowledged, and has not answered all of them
+    /// yet: its image shows what was there before.
+    /// </summary>
+    public bool IsLocalBehind => _local >= 0 && _lags[_local].Operations > 0;
+
     /// <summary>Called with the first read that waited for an operation which has its quorum now.</summary>
     public required Action<ulong> OnAcknowledged { get; init; }
 

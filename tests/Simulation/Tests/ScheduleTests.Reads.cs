@@ -87,4 +87,20 @@ public sealed partial class ScheduleTests
         ClusterHistory.Expect(history[0].Machine!.State.Missing.Count > 0, "0 misses something");
         history.ReadDone(One);
     }
+
+    // The writer's own replica was away while others took a write, which the window has for the slow 4; now it
+    // is applying it.
+    private static void ALocalCopyCatchesUpBeforeItIsRead(ClusterHistory history)
+    {
+        history.Serve(0);
+        history.WriteDone(1);
+        history.ReadDone(1);
+        history.SlowDisk(4, 3000);
+        history.Reset(0, 0);
+        history.WriteDone(1);
+        history.SlowDisk(0, 500);
+        history.Until(() => history.Volume!.Replicas.Knowing.Has(0));
+        history.SlowDisk(0, 1);
+        history.ReadDone(1);
+    }
 }

@@ -80,6 +80,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("section 3", ALostClaimIsNotTheHighest),
         new("section 4", WhatOneReplicaHasIsNotShown),
         new("section 4", AStaleCopyIsNotRead),
+        new("section 4", ALocalCopyCatchesUpBeforeItIsRead) { World = s_five },
         new("section 5", AFrozenWriterReadsNothing),
         new("section 6", ClaimsCountPerRegion),
         new("section 6", ReconcileIsCutShort),
@@ -153,6 +154,7 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(WhatOneReplicaHasIsNotShown), nameof(Mistake.ReadBeforeQuorum))]
     [InlineData(nameof(APeerShowsAllThatIsAcknowledged), nameof(Mistake.PeerReadTooEarly))]
     [InlineData(nameof(AStaleCopyIsNotRead), nameof(Mistake.StaleLocalRead))]
+    [InlineData(nameof(ALocalCopyCatchesUpBeforeItIsRead), nameof(Mistake.LocalReadTooEarly))]
     [InlineData(nameof(AFailedSyncIsNoSync), nameof(Mistake.SyncErrorIgnored))]
     [InlineData(nameof(AFailedWriteIsMissing), nameof(Mistake.WriteErrorIgnored))]
     [InlineData(nameof(AFailedRequestMayStillHappen), nameof(Mistake.FailedWriteNotWaitedFor))]
