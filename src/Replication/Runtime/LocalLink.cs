@@ -1,52 +1,100 @@
+using Ublk.Uring;
+using Ublk.Wire.Messages;
+
 namespace Ublk.Replication.Runtime;
 
 /// <summary>
-/// The way between the writer and one replica of the same process: one session after the other, each an
-/// ordered stream in both directions. A session that ends takes along what was under way, as a broken
-/// connection would. Used on the loop's thread.
+/// The way between a writer and a replica of the same process. A session that ends takes along what was under
+/// way, as a broken connection would. Used on the loop's thread.
 /// </summary>
+/// <param name="replica">The replica.</param>
 /// <param name="memory">Where payload goes back to that nobody takes.</param>
-internal sealed class LocalLink(VolumeMemory memory)
+internal sealed class LocalLink(LocalReplica replica, VolumeMemory memory) : IReplicaWay, IReplicaSession
 {
     private const int None = -1;
 
-    private int _lastSession;
+    private readonly MessageQueue _toReplica = new(memory);
+    private readonly MessageQueue _toWriter = new(memory);
+    private int _session = None;
+    private int _ended = None;
+    private bool _mustTellReplica;
 
-    /// <summary>What the writer has sent.</summary>
-    public MessageQueue ToReplica { get; } = new(memory);
+    /// <inheritdoc/>
+    public bool IsOpen => _session != None;
 
-    /// <summary>What the replica has sent.</summary>
-    public MessageQueue ToPrimary { get; } = new(memory);
+    /// <inheritdoc/>
+    public bool CanOpen => replica.IsOpen && !IsOpen && _ended == None;
 
-    /// <summary>Number of the open session; −1 for none.</summary>
-    public int Session { get; private set; } = None;
+    /// <inheritdoc/>
+    public void Open() => _session = replica.Driver!.Open(this);
 
-    /// <summary>Whether a session is open.</summary>
-    public bool IsOpen => Session != None;
+    /// <inheritdoc/>
+    public void Send<T>(in T message) where T : struct, IMessage<T>, allows ref struct =>
+        _toReplica.Put(message, default);
 
-    /// <summary>A session that has ended, and of which the writer has not heard; −1 for none.</summary>
-    public int Ended { get; private set; } = None;
+    /// <inheritdoc/>
+    public void Send<T>(in T message, in IoBuffer payload)
+        where T : struct, IMessage<T>, allows ref struct => _toReplica.Put(message, payload);
 
-    /// <summary>Whether the replica too has to hear of that.</summary>
-    public bool MustTellReplica { get; private set; }
+    /// <inheritdoc/>
+    public void Close(CloseReason reason, string text) => End(byReplica: false);
 
-    /// <summary>Opens the next session; the one before has ended.</summary>
-    public void Open() => Session = ++_lastSession;
+    void IReplicaSession.Answer<T>(in T message) => _toWriter.Put(message, default);
 
-    /// <summary>Ends the open session, if there is one.</summary>
-    /// <param name="byReplica">Whether the replica ended it.</param>
-    public void End(bool byReplica)
+    void IReplicaSession.Answer<T>(in T message, in IoBuffer payload) => _toWriter.Put(message, payload);
+
+    void IReplicaSession.End(CloseReason reason, string text) => End(byReplica: true);
+
+    /// <inheritdoc/>
+    public bool TryDeliver(int place, WriterDriver writer)
+    {
+        bool wasAny = false;
+        while (!_toReplica.IsEmpty)
+        {
+            wasAny = true;
+            MessageHead head = _toReplica.Take(out IoBuffer payload);
+            replica.Driver!.OnMessage(_session, head, payload);
+            _toReplica.Done();
+        }
+
+        while (!_toWriter.IsEmpty)
+        {
+            wasAny = true;
+            MessageHead head = _toWriter.Take(out IoBuffer payload);
+            writer.OnMessage(place, head, payload);
+            _toWriter.Done();
+        }
+
+        return TryTellEnd(place, writer) || wasAny;
+    }
+
+    private bool TryTellEnd(int place, WriterDriver writer)
+    {
+        if (_ended == None)
+        {
+            return false;
+        }
+
+        int session = _ended;
+        _ended = None;
+        if (_mustTellReplica)
+        {
+            replica.Driver?.OnSessionEnded(session);
+        }
+
+        writer.OnSessionEnded(place);
+        return true;
+    }
+
+    private void End(bool byReplica)
     {
         if (IsOpen)
         {
-            Ended = Session;
-            MustTellReplica = !byReplica;
-            Session = None;
-            ToReplica.Clear();
-            ToPrimary.Clear();
+            _ended = _session;
+            _mustTellReplica = !byReplica;
+            _session = None;
+            _toReplica.Clear();
+            _toWriter.Clear();
         }
     }
-
-    /// <summary>Both ends know of the end.</summary>
-    public void ForgetEnded() => Ended = None;
 }

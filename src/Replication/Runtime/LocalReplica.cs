@@ -1,51 +1,85 @@
+using Ublk.Replication.Replica;
 using Ublk.Uring;
 using Ublk.Wire.Ids;
 
 namespace Ublk.Replication.Runtime;
 
-/// <summary>How far a replica of a local volume is.</summary>
-public enum LocalReplicaStage : byte
+/// <summary>Where replicas of a process lie, and how they are opened.</summary>
+/// <param name="Direct">Whether images go past the page cache.</param>
+/// <param name="LiveDirectory">Where live pages lie: a directory of a memory filesystem.</param>
+/// <param name="Node">This node.</param>
+internal readonly record struct LocalReplicaSettings(DirectMode Direct, string LiveDirectory, NodeId Node);
+
+/// <summary>Keeps replicas of this process. Called within their turn.</summary>
+internal interface IReplicaKeeper
 {
-    /// <summary>Its files are not open: lost, held back, or about to be opened.</summary>
-    Closed,
-    /// <summary>Open, and not in the volume's stream of operations.</summary>
-    Behind,
-    /// <summary>In the stream, and being brought what it misses.</summary>
-    Resyncing,
-    /// <summary>Has everything that was acknowledged.</summary>
-    InSync,
+    /// <summary>Why opened files will not do; null when they do.</summary>
+    string? RefusalOf(LocalReplica replica, ReplicaFiles files);
+
+    /// <summary>It was opened anew.</summary>
+    void OnOpened(LocalReplica replica);
+
+    /// <summary>Its files are closed, or could not be opened.</summary>
+    void OnClosed(LocalReplica replica);
+
+    /// <summary>Its disk has changed a block.</summary>
+    void OnDamaged(LocalReplica replica);
 }
 
-/// <summary>A replica of a local volume as others see it.</summary>
-/// <param name="Image">Path of its image.</param>
-/// <param name="Stage">How far it is.</param>
-/// <param name="MissingRegions">Regions of 1 MiB that it misses; 0 while it is closed.</param>
-/// <param name="Problem">Why it was closed or could not be opened; null when all is well.</param>
-/// <param name="Damage">
-/// What its disk did to its bytes, however far it is: until a scrub has found everything in order, or its
-/// files are opened anew; null when nothing is known.
-/// </param>
-public sealed record LocalReplicaStatus(
-    string Image, LocalReplicaStage Stage, int MissingRegions, string? Problem, string? Damage);
+/// <summary>Reads replicas for the host.</summary>
+internal interface IHostReader
+{
+    /// <summary>A read has ended.</summary>
+    /// <param name="read">As it was named.</param>
+    /// <param name="lengthBytes">What was asked for.</param>
+    /// <param name="result">Bytes, or −errno; an error also where the bytes are no longer current.</param>
+    void OnHostReadEnded(ulong read, int lengthBytes, int result);
+}
 
-/// <summary>The place of one replica in a volume of this process, its files open or not.</summary>
-/// <param name="image">Path of its image.</param>
-/// <param name="link">The way between it and the writer.</param>
-internal sealed class LocalReplica(string image, LocalLink link)
+/// <summary>
+/// A replica of this process through all its lives: opened by another thread, because disks take their time,
+/// closed when its disk failed, and opened anew after longer and longer pauses. Used on the loop's thread.
+/// </summary>
+internal sealed class LocalReplica : IReplicaHome
 {
     private const long FirstPauseNs = 50_000_000;
     private const int MaxDoublings = 8; // 12.8 seconds.
 
+    private readonly LocalReplicaSettings _settings;
+    private readonly Loop _loop;
+    private readonly VolumeMemory _memory;
+    private readonly EventTurn _turn;
+    private readonly IReplicaKeeper _keeper;
     private TaskCompletionSource? _closed;
+    private int _failures;
+
+    /// <summary>Closed, until it is attached or looked after.</summary>
+    /// <param name="image">Path of the image.</param>
+    /// <param name="settings">How it is opened.</param>
+    /// <param name="loop">The loop.</param>
+    /// <param name="memory">Memory for payload.</param>
+    /// <param name="turn">The turn of those who share it.</param>
+    /// <param name="keeper">Hears of its lives.</param>
+    public LocalReplica(
+        string image, LocalReplicaSettings settings, Loop loop, VolumeMemory memory, EventTurn turn,
+        IReplicaKeeper keeper)
+    {
+        Image = image;
+        _settings = settings;
+        _loop = loop;
+        _memory = memory;
+        _turn = turn;
+        _keeper = keeper;
+    }
 
     /// <summary>Path of the image.</summary>
-    public string Image => image;
-
-    /// <summary>The way to it.</summary>
-    public LocalLink Link => link;
+    public string Image { get; }
 
     /// <summary>Its life now; null while its files are not open.</summary>
-    public ReplicaDriver? Driver { get; set; }
+    public ReplicaDriver? Driver { get; private set; }
+
+    /// <summary>Who reads it for the host; null for nobody.</summary>
+    public IHostReader? Reader { get; set; }
 
     /// <summary>Why it was closed or could not be opened.</summary>
     public string? Problem { get; set; }
@@ -57,21 +91,13 @@ internal sealed class LocalReplica(string image, LocalLink link)
     public bool IsHeld { get; set; }
 
     /// <summary>Whether its files are being opened by another thread.</summary>
-    public bool IsOpening { get; set; }
+    public bool IsOpening { get; private set; }
 
     /// <summary>
     /// Whether it could not do what it was asked: its files are closed and opened anew, because what the open
     /// ones answer may never be different.
     /// </summary>
     public bool MustReopen { get; set; }
-
-    /// <summary>
-    /// Whether it holds nothing while others do: it may come when the volume is served, and not before.
-    /// </summary>
-    public bool IsNewcomer { get; set; }
-
-    /// <summary>Failures in a row; each doubles the pause before the next attempt.</summary>
-    public int Failures { get; private set; }
 
     /// <summary>When the next attempt to open it, or a session to it, is due; by the loop's clock.</summary>
     public long NextAttemptAt { get; private set; }
@@ -83,60 +109,151 @@ internal sealed class LocalReplica(string image, LocalLink link)
     public Task Closed => Driver is null ? Task.CompletedTask
         : (_closed ??= new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
 
-    /// <summary>Its files are closed.</summary>
-    public void HasClosed()
-    {
-        _closed?.TrySetResult();
-        _closed = null;
-    }
-
     /// <summary>Something failed: the next attempt waits.</summary>
-    /// <param name="now">The loop's clock.</param>
-    public void Pause(long now)
+    public void Pause()
     {
-        NextAttemptAt = now + (FirstPauseNs << Math.Min(Failures, MaxDoublings));
-        Failures++;
+        NextAttemptAt = _loop.NowNs + (FirstPauseNs << Math.Min(_failures, MaxDoublings));
+        _failures++;
     }
 
     /// <summary>All is well: the next failure is the first.</summary>
     public void Recovered()
     {
-        Failures = 0;
+        _failures = 0;
         Problem = null;
     }
 
     /// <summary>Somebody wants it now.</summary>
     public void Hurry()
     {
-        Failures = 0;
+        _failures = 0;
         NextAttemptAt = 0;
     }
-}
 
-/// <summary>Settings of a volume whose replicas all lie in this process.</summary>
-public sealed record LocalVolumeOptions
-{
-    /// <summary>Paths of the images, one a replica: 1 to 7.</summary>
-    public required IReadOnlyList<string> Images { get; init; }
+    /// <summary>Takes opened files: its life begins.</summary>
+    /// <param name="files">The files; owned from now on.</param>
+    public void Attach(ReplicaFiles files)
+    {
+        try
+        {
+            MustReopen = false;
+            Damage = null;
+            Driver = new ReplicaDriver(files, new ReplicaOptions
+            {
+                Volume = files.Identity.Volume,
+                BlockBytes = files.Opened.Superblock.LogicalBlockBytes,
+                // Who granted was of a process like this one, and its lock on the image is gone.
+                FormerGrantsAreVoid = files.Opened.State.Promise.Writer.Node == _settings.Node,
+            }, _loop, _memory, _turn, this);
+        }
+        catch (Exception failure) when (failure is LoopFullException or IOException)
+        {
+            files.Dispose();
+            Problem = failure.Message;
+            Pause();
+        }
+    }
 
-    /// <summary>W, 1 to the number of images; 0 for a majority.</summary>
-    public int WriteQuorum { get; init; }
+    /// <summary>Its life ends; its files are closed when the kernel has nothing of it.</summary>
+    /// <param name="hasFailed">Whether its disk failed.</param>
+    /// <param name="problem">Why.</param>
+    public void Lose(bool hasFailed, string problem)
+    {
+        if (IsOpen)
+        {
+            Problem = problem;
+            Pause();
+            Driver!.Stop(hasFailed, problem);
+        }
+    }
 
-    /// <summary>Whether images go past the page cache.</summary>
-    public DirectMode Direct { get; init; }
+    /// <summary>Time passes: it may have failed, or be due to be opened.</summary>
+    public void LookAfter()
+    {
+        if (IsOpen)
+        {
+            Driver!.Machine.OnTick(_loop.NowNs);
+            if (Driver.IsLost || MustReopen)
+            {
+                string problem = Driver.IsLost || Problem is null
+                    ? "bringing data to its disk failed" : Problem;
+                Lose(hasFailed: true, problem);
+            }
+        }
+        else if (Driver is null && !IsOpening && !IsHeld && _loop.NowNs >= NextAttemptAt)
+        {
+            Open();
+        }
+    }
 
-    /// <summary>Where live pages lie: a directory of a memory filesystem.</summary>
-    public required string LiveDirectory { get; init; }
+    void IReplicaHome.OnHostReadEnded(ReplicaDriver driver, in ImageOperation read, int result)
+    {
+        bool isCurrent = !driver.IsStopped && driver.Machine.IsCurrent(read.OffsetBytes, read.LengthBytes);
+        Reader?.OnHostReadEnded(
+            read.Name, (int)read.LengthBytes, isCurrent ? result : -Uring.Native.Errno.EIO);
+    }
 
-    /// <summary>This life of this process.</summary>
-    public required Writer Writer { get; init; }
+    // Every read of it finds it again: what is told stays, and so does what is worse.
+    void IReplicaHome.OnCorrupt(long offsetBytes)
+    {
+        if (Damage is null)
+        {
+            Damage = $"the 4 KiB at {offsetBytes} are not what was written; a scrub mends them";
+            _keeper.OnDamaged(this);
+        }
+    }
 
-    /// <summary>Requests of the host at once.</summary>
-    public int MaxRequests { get; init; } = 256;
+    void IReplicaHome.OnReplicaQuiet(ReplicaDriver driver)
+    {
+        driver.Dispose();
+        Driver = null;
+        _closed?.TrySetResult();
+        _closed = null;
+        _keeper.OnClosed(this);
+    }
 
-    /// <summary>Time between two looks at everything that waits for time to pass.</summary>
-    public TimeSpan Tick { get; init; } = TimeSpan.FromMilliseconds(50);
+    private void Open()
+    {
+        IsOpening = true;
+        LocalReplicaSettings settings = _settings;
+        _ = Task.Run(() =>
+        {
+            ReplicaFiles? files = null;
+            string problem = "";
+            try
+            {
+                files = ReplicaFiles.Open(Image, settings.Direct, settings.LiveDirectory);
+            }
+            catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+            {
+                problem = failure.Message;
+            }
 
-    /// <summary>Longest time an orderly stop takes to finish what the host has asked for.</summary>
-    public TimeSpan StopLimit { get; init; } = TimeSpan.FromSeconds(20);
+            if (!_loop.Post(() => OnOpened(files, problem)))
+            {
+                files?.Dispose();
+            }
+        });
+    }
+
+    private void OnOpened(ReplicaFiles? files, string problem)
+    {
+        _turn.Begin();
+        IsOpening = false;
+        string? refusal = files is null ? problem : _keeper.RefusalOf(this, files);
+        if (refusal is not null || IsHeld)
+        {
+            files?.Dispose();
+            Problem = refusal ?? Problem;
+            Pause();
+            _keeper.OnClosed(this);
+        }
+        else
+        {
+            Attach(files!);
+            _keeper.OnOpened(this);
+        }
+
+        _turn.End();
+    }
 }

@@ -6,31 +6,6 @@ using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Runtime;
 
-/// <summary>Where replicas live: the loop's turn for a volume, and the writer of the same process.</summary>
-internal interface IReplicaHome
-{
-    /// <summary>An event begins.</summary>
-    void BeginEvent();
-
-    /// <summary>An event has been dealt with: what was sent meanwhile may be delivered.</summary>
-    void EndEvent();
-
-    /// <summary>A read of the host has ended.</summary>
-    /// <param name="driver">Where.</param>
-    /// <param name="read">The read.</param>
-    /// <param name="result">Bytes, or −errno.</param>
-    void OnHostReadEnded(ReplicaDriver driver, in ImageOperation read, int result);
-
-    /// <summary>A block is not what was written there.</summary>
-    /// <param name="driver">Where.</param>
-    /// <param name="offsetBytes">Start of the 4 KiB.</param>
-    void OnCorrupt(ReplicaDriver driver, long offsetBytes);
-
-    /// <summary>A replica that was stopped has nothing with the kernel any more.</summary>
-    /// <param name="driver">Which.</param>
-    void OnReplicaQuiet(ReplicaDriver driver);
-}
-
 /// <summary>
 /// One life of a replica on the loop, from its opened files to their closing: carries out what its machine
 /// decides. Ring records are written with RWF_DSYNC, the image in place, syncs are fdatasync and never
@@ -44,8 +19,9 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     private readonly ReplicaFiles _files;
     private readonly Loop _loop;
     private readonly VolumeMemory _memory;
-    private readonly LocalLink _link;
+    private readonly EventTurn _turn;
     private readonly IReplicaHome _home;
+    private readonly Dictionary<int, IReplicaSession> _sessions = [];
     private readonly PayloadHolder _payloads;
     private readonly MemoryMapping _record = MemoryMapping.Allocate(MetadataRecord.Bytes);
     private readonly BlockFile<RecordEnding> _metadata;
@@ -54,6 +30,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     private readonly MemoryMapping? _checksumMemory;
     private int _metadataInFlight;
     private int _elsewhere;
+    private int _hostReads;
+    private int _lastSession;
     private bool _isDisposed;
 
     /// <summary>Opens a replica; its machine answers once it has recorded that.</summary>
@@ -61,17 +39,17 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     /// <param name="options">Settings.</param>
     /// <param name="loop">The loop; the caller is its thread.</param>
     /// <param name="memory">Memory for payload.</param>
-    /// <param name="link">The way to the writer.</param>
+    /// <param name="turn">The turn of those who share it.</param>
     /// <param name="home">Hears of what happens.</param>
     /// <exception cref="LoopFullException">The loop has no room.</exception>
     public ReplicaDriver(
-        ReplicaFiles files, ReplicaOptions options, Loop loop, VolumeMemory memory, LocalLink link,
+        ReplicaFiles files, ReplicaOptions options, Loop loop, VolumeMemory memory, EventTurn turn,
         IReplicaHome home)
     {
         _files = files;
         _loop = loop;
         _memory = memory;
-        _link = link;
+        _turn = turn;
         _home = home;
         _payloads = new PayloadHolder(memory);
         _metadata = new BlockFile<RecordEnding>(
@@ -128,6 +106,25 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         $"{Machine.HasFailed}, stopped {IsStopped}, {_image.InFlightCount} under way, " +
         $"{_payloads.Count} payload blocks";
 
+    /// <summary>Somebody is about to speak with it.</summary>
+    /// <param name="session">The way back.</param>
+    /// <returns>Number of the session, never used before.</returns>
+    public int Open(IReplicaSession session)
+    {
+        _sessions.Add(++_lastSession, session);
+        return _lastSession;
+    }
+
+    /// <summary>A session has ended, and not by the replica.</summary>
+    /// <param name="session">Its number.</param>
+    public void OnSessionEnded(int session)
+    {
+        if (_sessions.Remove(session) && !IsStopped)
+        {
+            Machine.OnSessionEnded(session, _loop.NowNs);
+        }
+    }
+
     /// <summary>A message for it, with payload that is its own from now on.</summary>
     /// <param name="session">The session.</param>
     /// <param name="head">The message.</param>
@@ -142,8 +139,23 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     /// <param name="read">Names the read.</param>
     /// <param name="offsetBytes">Start.</param>
     /// <param name="buffer">Where the bytes go; also a buffer that is registered only.</param>
-    public void ReadForHost(ulong read, long offsetBytes, in IoBuffer buffer) => _image.Start(
-        new ImageOperation(ImageAction.HostRead, read, offsetBytes, buffer.LengthBytes, buffer));
+    public void ReadForHost(ulong read, long offsetBytes, in IoBuffer buffer)
+    {
+        _hostReads++;
+        _image.Start(
+            new ImageOperation(ImageAction.HostRead, read, offsetBytes, buffer.LengthBytes, buffer));
+    }
+
+    /// <summary>Whether reads of the host are under way.</summary>
+    public bool IsReadByHost => _hostReads > 0;
+
+    /// <summary>Whether bytes of a pool are with it: being written, or waiting for that.</summary>
+    /// <param name="pool">The pool.</param>
+    public bool Holds(PayloadPool pool) => _payloads.Holds(pool);
+
+    /// <summary>Forgets a pool of which it holds nothing.</summary>
+    /// <param name="pool">The pool.</param>
+    public void Forget(PayloadPool pool) => _payloads.Forget(pool);
 
     /// <summary>
     /// Has another thread do something with the files, because the filesystem may take its time; they stay
@@ -160,20 +172,22 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
             T result = work();
             _ = _loop.Post(() =>
             {
-                _home.BeginEvent();
+                _turn.Begin();
                 _elsewhere--;
                 onEnd(result);
                 TellIfQuiet();
-                _home.EndEvent();
+                _turn.End();
             });
         });
     }
 
     /// <summary>
-    /// Ends its life: nothing new is begun, and when what the kernel has is done, its home hears of it.
+    /// Ends its life and all its sessions: nothing new is begun, and when what the kernel has is done, its
+    /// home hears of it.
     /// </summary>
     /// <param name="hasFailed">Whether its disk failed: then its live page is worth nothing.</param>
-    public void Stop(bool hasFailed)
+    /// <param name="text">Why, for people.</param>
+    public void Stop(bool hasFailed, string text)
     {
         if (IsStopped)
         {
@@ -181,6 +195,12 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         }
 
         IsStopped = true;
+        foreach (IReplicaSession session in _sessions.Values)
+        {
+            session.End(hasFailed ? CloseReason.Failed : CloseReason.Shutdown, text);
+        }
+
+        _sessions.Clear();
         if (hasFailed)
         {
             _files.DistrustLive();
@@ -190,6 +210,7 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         {
             if (waiting.Action == ImageAction.HostRead)
             {
+                _hostReads--;
                 _home.OnHostReadEnded(this, waiting, -Errno.EIO);
             }
         }
@@ -223,9 +244,10 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     /// <inheritdoc/>
     void IReplicaImageOwner.OnImageOperationEnded(in ImageOperation operation, int result)
     {
-        _home.BeginEvent();
+        _turn.Begin();
         if (operation.Action == ImageAction.HostRead)
         {
+            _hostReads--;
             _home.OnHostReadEnded(this, operation, result);
         }
         else if (!IsStopped)
@@ -234,7 +256,7 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         }
 
         TellIfQuiet();
-        _home.EndEvent();
+        _turn.End();
     }
 
     void IReplicaEffects.WriteMetadata(long offsetBytes, in IoBuffer record)
@@ -267,7 +289,7 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
     void IReplicaEffects.SyncChecksums(ulong io) =>
         _checksums!.Start(new ImageOperation(ImageAction.Sync, io, 0, 0, default));
 
-    void IReplicaEffects.FoundCorrupt(long offsetBytes) => _home.OnCorrupt(this, offsetBytes);
+    void IReplicaEffects.FoundCorrupt(long offsetBytes) => _home.OnCorrupt(offsetBytes);
 
     void IReplicaEffects.GrowImage(ulong io, long sizeBytes)
     {
@@ -294,18 +316,18 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     void IReplicaEffects.Send<T>(int session, in T message)
     {
-        if (_link.IsOpen && _link.Session == session)
+        if (_sessions.TryGetValue(session, out IReplicaSession? peer))
         {
-            _link.ToPrimary.Put(message, default);
+            peer.Answer(message);
         }
     }
 
     void IReplicaEffects.Send<T>(int session, in T message, in IoBuffer payload)
     {
-        if (_link.IsOpen && _link.Session == session)
+        if (_sessions.TryGetValue(session, out IReplicaSession? peer))
         {
             _payloads.Pass(payload);
-            _link.ToPrimary.Put(message, payload);
+            peer.Answer(message, payload);
         }
         else
         {
@@ -315,15 +337,15 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     void IReplicaEffects.Close(int session, CloseReason reason, string text)
     {
-        if (_link.IsOpen && _link.Session == session)
+        if (_sessions.Remove(session, out IReplicaSession? peer))
         {
-            _link.End(byReplica: true);
+            peer.End(reason, text);
         }
     }
 
     private void OnRecordWritten(int result)
     {
-        _home.BeginEvent();
+        _turn.Begin();
         _metadataInFlight--;
         if (!IsStopped)
         {
@@ -331,7 +353,7 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         }
 
         TellIfQuiet();
-        _home.EndEvent();
+        _turn.End();
     }
 
     private void OnImageExtended(int result, long sizeBytes)

@@ -40,15 +40,15 @@ internal sealed partial class VolumeDriver
             throw refusal;
         }
 
-        BeginEvent();
+        _turn.Begin();
         ulong number = Math.Max(_found.Agreement.Number, Primary.NewestConfiguration.Value) + 1;
         var growth = new Growth(number, sizeBytes, isAsked: true);
         MakeRoom(growth);
-        EndEvent();
+        _turn.End();
         return growth.Done.Task;
     }
 
-    void IPrimaryEffects.ConfigurationChanged()
+    void IWriterHome.OnConfigured()
     {
         Volatile.Write(ref _sizeBytes, Primary.SizeBytes);
         if (_growth is { IsTold: true } growth)

@@ -1,15 +1,11 @@
 using Ublk.Replication.Primary;
-using Ublk.Replication.Replica;
 using Ublk.Replication.State;
-using Ublk.Replication.Store;
-using Ublk.Uring;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 
 namespace Ublk.Replication.Runtime;
 
-/// <content>Replicas that come and go: opened, connected, lost, opened anew with longer and longer pauses.
-/// </content>
+/// <content>Replicas that come and go, and the end of it all.</content>
 internal sealed partial class VolumeDriver
 {
     private readonly LocalReplicaStage[] _stages;
@@ -41,11 +37,11 @@ internal sealed partial class VolumeDriver
             $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
             $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, {SizeBytes} bytes in " +
             $"configuration {Primary.Configuration.Number}, newest {Primary.NewestConfiguration}, " +
-            $"{_payloads.Count} payload blocks";
+            $"{_writer.PayloadCount} payload blocks";
         for (int place = 0; place < _replicas.Length; place++)
         {
             text += _replicas[place].Driver is { } driver
-                ? $"\n{place}: {driver.Describe()}, session {_replicas[place].Link.Session}"
+                ? $"\n{place}: {driver.Describe()}, connected {_links[place].IsOpen}"
                 : $"\n{place}: closed, opening {_replicas[place].IsOpening}";
         }
 
@@ -57,12 +53,12 @@ internal sealed partial class VolumeDriver
     /// <returns>Ends when they are closed; that takes as long as its disk does.</returns>
     public Task Close(int place)
     {
-        BeginEvent();
+        _turn.Begin();
         LocalReplica replica = _replicas[place];
         replica.IsHeld = true;
         Task closed = replica.Closed;
-        Lose(place, hasFailed: false, "it was taken out");
-        EndEvent();
+        replica.Lose(hasFailed: false, "it was taken out");
+        _turn.End();
         return closed;
     }
 
@@ -86,7 +82,7 @@ internal sealed partial class VolumeDriver
             return _stopped.Task;
         }
 
-        BeginEvent();
+        _turn.Begin();
         _isStopping = true;
         _stopAt = Now + (long)_found.Options.StopLimit.TotalNanoseconds;
         if (Primary.Stage == PrimaryStage.Serving)
@@ -98,44 +94,47 @@ internal sealed partial class VolumeDriver
             CloseAll();
         }
 
-        EndEvent();
+        _turn.End();
         return _stopped.Task;
     }
 
-    void IReplicaHome.OnReplicaQuiet(ReplicaDriver driver)
-    {
-        driver.Dispose();
-        foreach (LocalReplica replica in _replicas)
-        {
-            if (replica.Driver == driver)
-            {
-                replica.Driver = null;
-                replica.HasClosed();
-            }
-        }
+    void IReplicaKeeper.OnDamaged(LocalReplica replica) => OnChanged?.Invoke();
 
-        EndIfClosed();
+    void IReplicaKeeper.OnClosed(LocalReplica replica) => EndIfClosed();
+
+    string? IReplicaKeeper.RefusalOf(LocalReplica replica, ReplicaFiles files) =>
+        _found.RefusalOf(files, PlaceOf(replica));
+
+    void IReplicaKeeper.OnOpened(LocalReplica replica)
+    {
+        if (replica.Driver is { } driver)
+        {
+            int place = PlaceOf(replica);
+            _isNewcomer[place] |= _found.Replace(driver.Files, place);
+            Name(place, driver.Files);
+            ConnectAll();
+        }
     }
 
     private void OnTimer()
     {
-        BeginEvent();
+        _turn.Begin();
         long now = Now;
         Primary.OnTick(now);
         if (now >= _nextAttemptAt && !_isStopping)
         {
-            foreach (LocalReplica replica in _replicas)
-            {
-                replica.Link.End(byReplica: false);
-            }
-
+            _writer.CloseAll(CloseReason.Done, "another attempt");
             _epoch = new Epoch(Math.Max(_epoch.Value, Primary.HigherEpoch.Value) + 1);
             Begin();
         }
 
         for (int place = 0; place < _replicas.Length; place++)
         {
-            LookAfter(place, now);
+            _replicas[place].LookAfter();
+            if (StageOf(place) == LocalReplicaStage.InSync)
+            {
+                _replicas[place].Recovered();
+            }
         }
 
         FollowAgreement(now);
@@ -146,36 +145,11 @@ internal sealed partial class VolumeDriver
             CloseAll();
         }
 
-        EndEvent();
+        _turn.End();
         TellChanges();
         if (!_stopped.Task.IsCompleted)
         {
             _loop.Schedule(_timer, _found.Options.Tick);
-        }
-    }
-
-    private void LookAfter(int place, long now)
-    {
-        LocalReplica replica = _replicas[place];
-        if (replica.IsOpen)
-        {
-            replica.Driver!.Machine.OnTick(now);
-            if (replica.Driver.IsLost || replica.MustReopen)
-            {
-                string problem = replica.Driver.IsLost || replica.Problem is null
-                    ? "bringing data to its disk failed" : replica.Problem;
-                Lose(place, hasFailed: true, problem);
-            }
-        }
-        else if (replica.Driver is null && !replica.IsOpening && !replica.IsHeld &&
-            now >= replica.NextAttemptAt)
-        {
-            Open(place);
-        }
-
-        if (StageOf(place) == LocalReplicaStage.InSync)
-        {
-            replica.Recovered();
         }
     }
 
@@ -217,117 +191,38 @@ internal sealed partial class VolumeDriver
 
         for (int place = 0; place < _replicas.Length; place++)
         {
-            LocalReplica replica = _replicas[place];
-            bool mayCome = replica.IsOpen && !replica.Link.IsOpen && replica.Link.Ended < 0;
-            if (mayCome && (isServing ? !IsAhead(replica) : !replica.IsNewcomer) &&
-                Now >= replica.NextAttemptAt)
+            if (_links[place].CanOpen && Now >= _replicas[place].NextAttemptAt &&
+                (isServing ? !IsAhead(_replicas[place]) : !_isNewcomer[place]))
             {
-                replica.Link.Open();
-                Primary.OnSession(place, Now);
+                _writer.Connect(place);
             }
         }
     }
 
-    private void Lose(int place, bool hasFailed, string problem)
-    {
-        LocalReplica replica = _replicas[place];
-        if (replica.IsOpen)
-        {
-            replica.Problem = problem;
-            replica.Pause(Now);
-            replica.Link.End(byReplica: true);
-            replica.Driver!.Stop(hasFailed);
-        }
-    }
-
-    // Disks take their time, and one that has failed more than that: never on the loop's thread.
-    private void Open(int place)
-    {
-        LocalReplica replica = _replicas[place];
-        replica.IsOpening = true;
-        LocalVolumeOptions options = _found.Options;
-        _ = Task.Run(() =>
-        {
-            ReplicaFiles? files = null;
-            string problem = "";
-            try
-            {
-                files = ReplicaFiles.Open(replica.Image, options.Direct, options.LiveDirectory);
-            }
-            catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
-            {
-                problem = failure.Message;
-            }
-
-            if (!_loop.Post(() => OnOpened(place, files, problem)))
-            {
-                files?.Dispose();
-            }
-        });
-    }
-
-    private void OnOpened(int place, ReplicaFiles? files, string problem)
-    {
-        BeginEvent();
-        LocalReplica replica = _replicas[place];
-        replica.IsOpening = false;
-        string? refusal = files is null ? problem : _found.RefusalOf(files, place);
-        if (refusal is not null || replica.IsHeld || _isClosing)
-        {
-            files?.Dispose();
-            replica.Problem = refusal ?? replica.Problem;
-            replica.Pause(Now);
-            EndIfClosed();
-        }
-        else
-        {
-            replica.IsNewcomer |= _found.Replace(files!, place);
-            Attach(place, files!);
-            ConnectAll();
-        }
-
-        EndEvent();
-    }
-
-    private void Attach(int place, ReplicaFiles files)
-    {
-        LocalReplica replica = _replicas[place];
-        ReplicaIdentity identity = files.Identity;
-        var member = new ReplicaMember(identity.Replica, identity.Incarnation);
-        Name(place, member);
-        try
-        {
-            replica.MustReopen = false;
-            replica.Damage = null;
-            replica.Driver = new ReplicaDriver(files, new ReplicaOptions
-            {
-                Volume = identity.Volume,
-                BlockBytes = files.Opened.Superblock.LogicalBlockBytes,
-                // Who granted was of a process like this one, and its lock on the image is gone.
-                FormerGrantsAreVoid =
-                    files.Opened.State.Promise.Writer.Node == _found.Options.Writer.Node,
-            }, _loop, _memory, replica.Link, this);
-        }
-        catch (Exception failure) when (failure is LoopFullException or IOException)
-        {
-            files.Dispose();
-            replica.Problem = failure.Message;
-            replica.Pause(Now);
-        }
-    }
+    private int PlaceOf(LocalReplica replica) => Array.IndexOf(_replicas, replica);
 
     // Who was named by what others have recorded may turn out to be in another place.
-    private void Name(int place, ReplicaMember member)
+    private void Name(int place, ReplicaFiles files)
     {
+        var member = new ReplicaMember(files.Identity.Replica, files.Identity.Incarnation);
         int former = Array.FindIndex(_members, other => other?.Replica == member.Replica);
         if (former >= 0 && former != place && _members[place] is { } other)
         {
             _members[former] = other;
-            _writer?.Add(former, other);
+            Tell(former, other);
         }
 
         _members[place] = member;
-        _writer?.Add(place, member);
+        Tell(place, member);
+    }
+
+    // Before the first attempt there is nobody to be told.
+    private void Tell(int place, ReplicaMember member)
+    {
+        if (_writer is { HasBegun: true })
+        {
+            Primary.Add(place, member);
+        }
     }
 
     private void CloseAll()
@@ -337,7 +232,7 @@ internal sealed partial class VolumeDriver
         for (int place = 0; place < _replicas.Length; place++)
         {
             _replicas[place].IsHeld = true;
-            Lose(place, hasFailed: false, "the volume is closed");
+            _replicas[place].Lose(hasFailed: false, "the volume is closed");
         }
 
         EndIfClosed();
@@ -352,7 +247,7 @@ internal sealed partial class VolumeDriver
         }
 
         _timer.Cancel();
-        _payloads.ReturnAll();
+        _writer.Free();
         _memory.Free();
         _stopped.TrySetResult();
     }

@@ -20,7 +20,7 @@ internal sealed partial class VolumeDriver
             throw new InvalidOperationException("a scrub is under way");
         }
 
-        BeginEvent();
+        _turn.Begin();
         try
         {
             // It may have ended before the call returns.
@@ -33,39 +33,19 @@ internal sealed partial class VolumeDriver
         }
         finally
         {
-            EndEvent();
+            _turn.End();
         }
     }
 
-    void IPrimaryEffects.StillDiffers(int replica, int region)
+    void IWriterHome.OnDamaged(int place, string damage)
     {
-        _replicas[replica].Damage =
-            $"what was copied to region {region} reads back as something else: its disk or memory is bad";
+        _replicas[place].Damage = damage;
         OnChanged?.Invoke();
     }
 
-    // Every read of it finds it again: what is told stays, and so does what is worse.
-    void IReplicaHome.OnCorrupt(ReplicaDriver driver, long offsetBytes)
-    {
-        LocalReplica? replica = Array.Find(_replicas, one => one.Driver == driver);
-        if (replica is { Damage: null })
-        {
-            replica.Damage = $"the 4 KiB at {offsetBytes} are not what was written; a scrub mends them";
-            OnChanged?.Invoke();
-        }
-    }
+    void IWriterHome.OnDifference(in ScrubDifference difference) => _onDifference?.Invoke(difference);
 
-    void IPrimaryEffects.BlockLost(int replica, long offsetBytes)
-    {
-        _replicas[replica].Damage =
-            $"the 4 KiB at {offsetBytes} are not what was written, and no other replica has them: they " +
-            "cannot be read until they are written again";
-        OnChanged?.Invoke();
-    }
-
-    void IPrimaryEffects.Differs(in ScrubDifference difference) => _onDifference?.Invoke(difference);
-
-    void IPrimaryEffects.ScrubEnded(ScrubReport report)
+    void IWriterHome.OnScrubbed(ScrubReport report)
     {
         if (report is { IsBrokenOff: false, BlocksNotRepaired: 0, RegionsNotCompared: 0 })
         {

@@ -3,14 +3,16 @@ using Ublk.Uring;
 namespace Ublk.Replication.Runtime;
 
 /// <summary>
-/// The memory of a volume's payload on one loop. Two pools, because what replicas answer must never wait for
-/// what the host holds: a host's read that waits for a peer would otherwise wait for memory that only its
+/// The memory of a volume's payload on one loop. Several pools, because what replicas answer must never wait
+/// for what the host holds: a host's read that waits for a peer would otherwise wait for memory that only its
 /// own end sets free. Every block has holders (the host's request, the window, messages under way, replicas),
 /// and is free when the last of them has returned it. Used on the loop's thread.
 /// </summary>
-/// <param name="host">Where writes of the host lie; shared with the frontend, and its owner's.</param>
+/// <param name="incoming">
+/// Where what writers of other nodes send lies; null where there are none. Owned here.
+/// </param>
 /// <param name="answers">Where answers of replicas lie; owned here.</param>
-internal sealed class VolumeMemory(PayloadPool host, PayloadPool answers)
+internal sealed class VolumeMemory(PayloadPool? incoming, PayloadPool answers)
 {
     /// <summary>
     /// Kept of the answers for short questions with payload, in bytes: 256 pages, where a writer has at most
@@ -21,8 +23,14 @@ internal sealed class VolumeMemory(PayloadPool host, PayloadPool answers)
     /// <summary>Bytes of the pool of answers: reads of a few peers, and the questions.</summary>
     public const long AnswerBytes = 8 * PayloadPool.MaxBlockBytes;
 
-    /// <summary>Where the host's writes lie.</summary>
-    public PayloadPool Host => host;
+    /// <summary>
+    /// Where the host's writes lie: shared with the frontend, and its owner's; null while the volume is not
+    /// attached here.
+    /// </summary>
+    public PayloadPool? Host { get; set; }
+
+    /// <summary>Where what other nodes write lies.</summary>
+    public PayloadPool? Incoming => incoming;
 
     /// <summary>Where answers lie.</summary>
     public PayloadPool Answers => answers;
@@ -51,17 +59,24 @@ internal sealed class VolumeMemory(PayloadPool host, PayloadPool answers)
     }
 
     /// <summary>One more holder of a block.</summary>
-    /// <param name="buffer">A block of either pool.</param>
+    /// <param name="buffer">A block of one of the pools.</param>
     public void Share(in IoBuffer buffer) => PoolOf(buffer).Share(buffer);
 
     /// <summary>A holder gives a block back.</summary>
-    /// <param name="buffer">A block of either pool.</param>
+    /// <param name="buffer">A block of one of the pools.</param>
     public void Return(in IoBuffer buffer) => PoolOf(buffer).Return(buffer);
 
     /// <summary>Frees what is owned here; nobody holds anything of it.</summary>
-    public void Free() => answers.Dispose();
+    public void Free()
+    {
+        answers.Dispose();
+        incoming?.Dispose();
+    }
 
-    private PayloadPool PoolOf(in IoBuffer buffer) => answers.Owns(buffer) ? answers : host;
+    /// <summary>The pool that a block is of.</summary>
+    /// <param name="buffer">The block.</param>
+    public PayloadPool PoolOf(in IoBuffer buffer) => answers.Owns(buffer) ? answers
+        : incoming is not null && incoming.Owns(buffer) ? incoming : Host!;
 }
 
 /// <summary>
@@ -71,11 +86,22 @@ internal sealed class VolumeMemory(PayloadPool host, PayloadPool answers)
 /// <param name="memory">The memory.</param>
 internal sealed class PayloadHolder(VolumeMemory memory)
 {
-    private readonly PayloadAccount _host = new(memory.Host);
-    private readonly PayloadAccount _answers = new(memory.Answers);
+    private readonly List<(PayloadPool Pool, PayloadAccount Account)> _accounts = [];
 
     /// <summary>Blocks held.</summary>
-    public int Count => _host.Count + _answers.Count;
+    public int Count
+    {
+        get
+        {
+            int count = 0;
+            foreach ((_, PayloadAccount account) in _accounts)
+            {
+                count += account.Count;
+            }
+
+            return count;
+        }
+    }
 
     /// <summary>A share of a block is this party's from now on.</summary>
     /// <param name="buffer">The block; an empty one is none.</param>
@@ -102,10 +128,33 @@ internal sealed class PayloadHolder(VolumeMemory memory)
     /// <summary>The party is given up.</summary>
     public void ReturnAll()
     {
-        _host.ReturnAll();
-        _answers.ReturnAll();
+        foreach ((_, PayloadAccount account) in _accounts)
+        {
+            account.ReturnAll();
+        }
     }
 
-    private PayloadAccount AccountOf(in IoBuffer buffer) =>
-        memory.Answers.Owns(buffer) ? _answers : _host;
+    /// <summary>Whether something of a pool is held.</summary>
+    /// <param name="pool">The pool.</param>
+    public bool Holds(PayloadPool pool) => _accounts.Exists(known => known.Pool == pool && known.Account.Count > 0);
+
+    /// <summary>Forgets a pool of which nothing is held.</summary>
+    /// <param name="pool">The pool.</param>
+    public void Forget(PayloadPool pool) => _accounts.RemoveAll(known => known.Pool == pool);
+
+    private PayloadAccount AccountOf(in IoBuffer buffer)
+    {
+        PayloadPool pool = memory.PoolOf(buffer);
+        foreach ((PayloadPool known, PayloadAccount account) in _accounts)
+        {
+            if (known == pool)
+            {
+                return account;
+            }
+        }
+
+        var created = new PayloadAccount(pool);
+        _accounts.Add((pool, created));
+        return created;
+    }
 }
