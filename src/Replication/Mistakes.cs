@@ -29,10 +29,6 @@ internal enum Mistake
     /// <summary>A write is answered when the local replica has it. Breaks section 4.4.</summary>
     AcknowledgeBeforeQuorum,
     /// <summary>
-    /// A write is answered before the local image has it, and reads go there. Breaks section 4.4.
-    /// </summary>
-    AcknowledgeBeforeLocal,
-    /// <summary>
     /// The local image is read while its replica, which was away, has not applied all that was acknowledged
     /// meanwhile. Breaks section 4.5.
     /// </summary>
@@ -74,6 +70,11 @@ internal enum Mistake
     /// rule 5.
     /// </summary>
     AnswersBeforeStartCount,
+    /// <summary>
+    /// What a replica that has failed answers counts before it is whole again: a restart of its process takes
+    /// it. Breaks rule 14.
+    /// </summary>
+    FailedReplicaCounts,
     /// <summary>A replica that joins counts before it has what it misses. Breaks rule 5.</summary>
     LearnerCounts,
     /// <summary>An operation on a missing region counts as applied. Breaks rule 5.</summary>

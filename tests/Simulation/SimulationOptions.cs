@@ -85,6 +85,9 @@ internal sealed record SimulationOptions
     /// <summary>Every write is acknowledged only when it is durable.</summary>
     public bool AcknowledgesDurable { get; init; }
 
+    /// <summary>Whether the window keeps what an absent replica misses.</summary>
+    public bool KeepsForAbsent { get; init; }
+
     /// <summary>Operations of the write window.</summary>
     public int WindowOperations { get; init; } = 256;
 
@@ -208,6 +211,7 @@ internal sealed record SimulationOptions
             BlockBytes = random.Chance(500) ? 512 : 4096,
             VolumeBytes = (long)random.Between(2, 8) << 20,
             AcknowledgesDurable = random.Chance(100),
+            KeepsForAbsent = seed % 2 == 0,
             WindowOperations = 16 << random.Below(5),
             WindowBytes = 256L << 10 << random.Below(6),
             HasChecksums = hasChecksums,

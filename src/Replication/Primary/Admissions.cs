@@ -326,7 +326,7 @@ internal sealed partial class Admissions : IReplicaAnswers
         ulong position = volume.PositionFor(join.Common);
         _effects.Send(place, _promotion.StartAt(position, Math.Min(join.Common, position)));
         _membership.Tell(place);
-        volume.OnReplicaJoins(place, position, Now);
+        volume.OnReplicaJoins(place, position, join.HasFailed, Now);
         Compare();
     }
 

@@ -325,7 +325,7 @@ public sealed partial class VolumePrimary : IVolumeEffects
                 else if (_isOpen[place] && _promotion.Targets.Has(place))
                 {
                     // Its start is on its way: it is sent everything, and counts once it has recorded that.
-                    _volume.OnReplicaJoins(place, _promotion.FirstSequence - 1, _now);
+                    _volume.OnReplicaJoins(place, _promotion.FirstSequence - 1, hasFailed: false, _now);
                 }
                 else if (_isOpen[place])
                 {

@@ -84,6 +84,9 @@ public sealed class AttachedVolume : IBlockTarget, IWriterHome
     /// <summary>The epoch it writes in, or tries to.</summary>
     public Epoch Epoch { get; private set; }
 
+    /// <summary>Number of the last operation that has a place in history; 0 before the volume is served.</summary>
+    public ulong LastSequence => _writer.HasBegun ? (_writer.Primary.Volume?.Window.Next ?? 1) - 1 : 0;
+
     /// <summary>Connects to all replicas and begins to ask for the volume.</summary>
     /// <param name="options">The attachment.</param>
     /// <param name="loop">The loop; the caller is its thread.</param>

@@ -146,6 +146,9 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
             new ImageOperation(ImageAction.HostRead, read, offsetBytes, buffer.LengthBytes, buffer));
     }
 
+    /// <summary>Operations of the stream that were begun in the image, since it was opened.</summary>
+    public long OperationCount { get; private set; }
+
     /// <summary>Whether reads of the host are under way.</summary>
     public bool IsReadByHost => _hostReads > 0;
 
@@ -265,12 +268,18 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
         _metadata.Write(record, offsetBytes, dataSync: true, new RecordEnding(this));
     }
 
-    void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes) => _image.Start(
-        new ImageOperation(ImageAction.Write, io, offsetBytes, bytes.LengthBytes, bytes));
+    void IReplicaEffects.WriteImage(ulong io, long offsetBytes, in IoBuffer bytes)
+    {
+        Count(io);
+        _image.Start(new ImageOperation(ImageAction.Write, io, offsetBytes, bytes.LengthBytes, bytes));
+    }
 
-    void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace) =>
+    void IReplicaEffects.ZeroImage(ulong io, long offsetBytes, long lengthBytes, bool keepsSpace)
+    {
+        Count(io);
         _image.Start(new ImageOperation(
             keepsSpace ? ImageAction.Zero : ImageAction.Punch, io, offsetBytes, lengthBytes, default));
+    }
 
     void IReplicaEffects.ReadImage(ulong io, long offsetBytes, in IoBuffer buffer) => _image.Start(
         new ImageOperation(ImageAction.Read, io, offsetBytes, buffer.LengthBytes, buffer));
@@ -342,6 +351,9 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
             peer.End(reason, text);
         }
     }
+
+    private void Count(ulong io) =>
+        OperationCount += ReplicaContext.KindOf(io) == ReplicaIo.Operation ? 1 : 0;
 
     private void OnRecordWritten(int result)
     {

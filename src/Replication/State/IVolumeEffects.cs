@@ -118,6 +118,12 @@ public sealed record VolumeOptions
     /// <summary>Whether every write is completed only when it is on stable media of a quorum.</summary>
     public bool AcknowledgesDurable { get; init; }
 
+    /// <summary>
+    /// Whether the window keeps what a replica misses that was current and whose session ended, as long as there
+    /// is room: back soon, it follows at once, without a resync.
+    /// </summary>
+    public bool KeepsForAbsent { get; init; } = true;
+
     /// <summary>What happens while too few replicas are there.</summary>
     public QuorumLoss OnQuorumLoss { get; init; }
 

@@ -51,6 +51,11 @@ public sealed class ReplicaTable
     public ReplicaMask Knowing { get; private set; }
 
     /// <summary>
+    /// Replicas of the stream whose answers do not count before they are whole: they have failed.
+    /// </summary>
+    public ReplicaMask Doubted { get; private set; }
+
+    /// <summary>
     /// The view: rises whenever a replica counts no more. What is sent from then on is answered by the others
     /// only once they have recorded that.
     /// </summary>
@@ -88,6 +93,7 @@ public sealed class ReplicaTable
         InStream = InStream.Set(place, stage == ReplicaStage.InStream);
         Counting = Counting.Set(place, counts);
         Knowing = Knowing.Set(place, counts);
+        Doubted = Doubted.Set(place, false);
         if (stage == ReplicaStage.Absent)
         {
             _replicas[place].FlushSent = 0;
@@ -97,6 +103,11 @@ public sealed class ReplicaTable
     /// <summary>A replica of the stream has recorded what is stale there.</summary>
     /// <param name="place">Its place.</param>
     public void Know(int place) => Knowing = Knowing.Set(place, InStream.Has(place));
+
+    /// <summary>Whether the answers of a replica of the stream do not count yet.</summary>
+    /// <param name="place">Its place.</param>
+    /// <param name="isDoubted">Whether.</param>
+    public void Doubt(int place, bool isDoubted) => Doubted = Doubted.Set(place, isDoubted);
 
     /// <summary>Takes over a replica's report.</summary>
     /// <param name="place">Its place.</param>

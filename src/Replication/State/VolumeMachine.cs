@@ -156,11 +156,16 @@ public sealed class VolumeMachine
     /// <summary>A replica that is being resynced is sent operations from now on.</summary>
     /// <param name="replica">Its place.</param>
     /// <param name="position">From <see cref="PositionFor"/>.</param>
+    /// <param name="hasFailed">
+    /// Whether it has failed: before it is whole, a restart of its process takes what was not synced, and its
+    /// answers do not count.
+    /// </param>
     /// <param name="now">The clock.</param>
-    public void OnReplicaJoins(int replica, ulong position, long now)
+    public void OnReplicaJoins(int replica, ulong position, bool hasFailed, long now)
     {
         _now = now;
         _writes.Enter(replica, position, isCurrent: Mistakes.Make(Mistake.LearnerCounts));
+        _replicas.Doubt(replica, hasFailed && !Mistakes.Make(Mistake.FailedReplicaCounts));
         Settle();
     }
 
@@ -191,7 +196,7 @@ public sealed class VolumeMachine
     public void OnReplicaLost(int replica, long now)
     {
         _now = now;
-        _writes.Leave(replica, ReplicaStage.Absent);
+        _writes.Leave(replica, ReplicaStage.Absent, mayReturn: Stage == VolumeStage.Serving && _options.KeepsForAbsent);
         Settle();
     }
 
@@ -219,7 +224,8 @@ public sealed class VolumeMachine
         else
         {
             Report(replica, applied, durable);
-            _writes.Answer(replica, sequence, status == ApplyStatus.Applied);
+            _writes.Answer(
+                replica, sequence, status == ApplyStatus.Applied && !_replicas.Doubted.Has(replica));
         }
 
         Settle();
@@ -274,6 +280,7 @@ public sealed class VolumeMachine
     {
         _now = now;
         _replicas.Reconfigure(configuration);
+        _writes.KeepNothing();
         _flushes.Ask(Acknowledged);
         _writes.AcknowledgeAll();
         _writes.Pump();
@@ -304,6 +311,7 @@ public sealed class VolumeMachine
         if (Stage == VolumeStage.Serving)
         {
             Stage = VolumeStage.Releasing;
+            _writes.KeepNothing();
         }
 
         Settle();

@@ -6,7 +6,7 @@ namespace Ublk.Replication.State;
 /// Mutating operations of the host: their place in history, the replicas' answers, the quorum,
 /// back-pressure (replication design, section 4 and rules 15 to 20).
 /// </summary>
-internal sealed class VolumeWrites
+internal sealed partial class VolumeWrites
 {
     private readonly VolumeOptions _options;
     private readonly HostRequests _requests;
@@ -18,6 +18,7 @@ internal sealed class VolumeWrites
     private readonly VolumeFlushes _flushes;
     private readonly ReplicaLag[] _lags = new ReplicaLag[ReplicaMask.Places];
     private readonly int _local;
+    private ReplicaMask _kept;
 
     /// <summary>Nothing written yet.</summary>
     /// <param name="options">Settings.</param>
@@ -132,91 +133,6 @@ internal sealed class VolumeWrites
         }
     }
 
-    /// <summary>A replica follows the stream from a sequence on.</summary>
-    /// <param name="replica">Its place.</param>
-    /// <param name="applied">What it says it has; older operations it is not sent.</param>
-    /// <param name="isCurrent">None of it is stale.</param>
-    public void Enter(int replica, ulong applied, bool isCurrent)
-    {
-        _lags[replica] = default;
-        _replicas.Move(replica, ReplicaStage.InStream, isCurrent);
-
-        // What it says now replaces what it said before: an answer it has forgotten no longer counts.
-        for (ulong sequence = Window.Base; sequence < Window.Next; sequence++)
-        {
-            ref WindowOperation operation = ref Window[sequence];
-            bool hasIt = sequence <= applied;
-            operation.AnsweredBy = operation.AnsweredBy.Set(replica, hasIt);
-            if (!operation.IsAcknowledged)
-            {
-                operation.AppliedBy = operation.AppliedBy.Set(replica, hasIt && isCurrent ||
-                    Mistakes.Make(Mistake.FormerAnswersCount) && operation.AppliedBy.Has(replica));
-            }
-            else if (!hasIt)
-            {
-                _lags[replica].Add(operation.PayloadBytes);
-            }
-
-            if (!hasIt)
-            {
-                _effects.SendOperation(replica, operation, _replicas.Committed);
-            }
-        }
-
-        _flushes.Repeat(Acknowledged);
-        AcknowledgeAll();
-        Pump();
-    }
-
-    /// <summary>A replica of the stream counts from now on, also for what came with its resync.</summary>
-    /// <param name="replica">Its place.</param>
-    /// <param name="applied">Its A; what it has answered it has too, and now it is current there.</param>
-    public void BecomeCurrent(int replica, ulong applied)
-    {
-        _replicas.Move(replica, ReplicaStage.InStream, isCurrent: true);
-        for (ulong sequence = Window.Base; sequence < Window.Next; sequence++)
-        {
-            ref WindowOperation operation = ref Window[sequence];
-            bool hasIt = sequence <= applied || operation.AnsweredBy.Has(replica);
-            operation.AppliedBy = operation.AppliedBy.Set(replica, hasIt);
-        }
-
-        AcknowledgeAll();
-        Pump();
-    }
-
-    /// <summary>
-    /// The sequence before the first operation that a replica is sent when it joins; what is older comes with
-    /// the resync. Whatever has no quorum yet it is sent: a copy of what one disk makes of an operation is no
-    /// second one. It is never told that it has less than it has.
-    /// </summary>
-    /// <param name="common">What it has, apart from what is missing.</param>
-    public ulong PositionFor(ulong common)
-    {
-        ulong last = Window.Next - 1, first = Window.Base;
-        while (first <= last && Window[first].IsAcknowledged)
-        {
-            first++;
-        }
-
-        return Mistakes.Make(Mistake.UnacknowledgedNotSent)
-            ? last : Math.Max(first - 1, Math.Min(common, last));
-    }
-
-    /// <summary>A replica no longer follows the stream.</summary>
-    /// <param name="replica">Its place.</param>
-    /// <param name="stage">Where it stands now.</param>
-    public void Leave(int replica, ReplicaStage stage)
-    {
-        _replicas.Move(replica, stage, isCurrent: false);
-        if (replica == _local)
-        {
-            AcknowledgeAll(); // Nobody waits for the local image any more.
-        }
-
-        Pump();
-    }
-
     /// <summary>A replica has answered an operation.</summary>
     /// <param name="replica">Its place, in the stream.</param>
     /// <param name="sequence">The operation.</param>
@@ -291,7 +207,7 @@ internal sealed class VolumeWrites
     }
 
     private bool IsDone(in WindowOperation operation) =>
-        operation.IsAcknowledged && operation.AnsweredBy.HasAll(_replicas.InStream);
+        operation.IsAcknowledged && operation.AnsweredBy.HasAll(_replicas.InStream | _kept);
 
     private bool TrySequence(ulong id, int slot)
     {
@@ -337,9 +253,17 @@ internal sealed class VolumeWrites
         return true;
     }
 
-    // Who alone holds more than half of the window does not slow the host: a quorum has what it lacks.
+    // Neither who is gone nor who alone holds more than half of the window slows the host: a quorum has what
+    // they lack.
     private bool TryRelieve(int payload)
     {
+        _kept = default;
+        DropDone();
+        if (Window.HasRoom(payload))
+        {
+            return _replicas.HasWriteQuorum;
+        }
+
         foreach (int place in _replicas.InStream)
         {
             bool isSlow = _lags[place].Bytes > Window.MaxBytes / 2 ||
@@ -357,9 +281,8 @@ internal sealed class VolumeWrites
 
     private void TryAcknowledge(ref WindowOperation operation)
     {
-        // Reads go to the local image, so it must have answered while it is in the stream.
+        // Reads go straight to the local image as long as it has answered everything.
         bool isLocalDone = _local < 0 || !_replicas.InStream.Has(_local) || operation.AnsweredBy.Has(_local);
-        isLocalDone |= Mistakes.Make(Mistake.AcknowledgeBeforeLocal);
         if (!isLocalDone || !Mistakes.Make(Mistake.AcknowledgeBeforeQuorum) &&
             !_replicas.Configuration.HasWriteQuorum(operation.AppliedBy))
         {

@@ -229,6 +229,7 @@ internal sealed partial class ClusterHistory
                 WindowOperations = _options.WindowOperations,
                 WindowBytes = _options.WindowBytes,
                 AcknowledgesDurable = _options.AcknowledgesDurable,
+                KeepsForAbsent = _options.KeepsForAbsent,
                 ChecksLocalReads = _options.HasChecksums,
                 RequestLimit = _options.RequestLimitMs * LatencyModel.Millisecond,
                 HeartbeatInterval = _options.LeaseMs * LatencyModel.Millisecond / 5,

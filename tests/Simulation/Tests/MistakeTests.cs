@@ -16,7 +16,6 @@ public sealed class MistakeTests : IDisposable
 
     [Theory]
     [InlineData(nameof(Mistake.AcknowledgeBeforeQuorum))]
-    [InlineData(nameof(Mistake.AcknowledgeBeforeLocal))]
     [InlineData(nameof(Mistake.LearnerCounts))]
     [InlineData(nameof(Mistake.DurableBeforeSync))]
     [InlineData(nameof(Mistake.DurableOfTheEnd))]

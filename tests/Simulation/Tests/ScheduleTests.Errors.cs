@@ -101,4 +101,26 @@ public sealed partial class ScheduleTests
         history.Read(One, Blocks);
         history.Done();
     }
+
+    // 1 could not take a write, and is being brought up to date; it alone takes another one, elsewhere.
+    private static void AFailedReplicaDoesNotCount(ClusterHistory history)
+    {
+        history.Serve(2);
+        history.WriteDone(One);
+        history.FillDisk(1);
+        history.WriteDone(One);
+        history.Mend(1);
+        history.SlowDisk(0, 1000);
+        history.Until(() => history.Volume!.Replicas.Knowing.Has(1));
+        history.WriteDone(Two);
+        for (int node = 0; node <= 2; node++)
+        {
+            history.Kill(node);
+            history.Restart(node);
+        }
+
+        history.SlowDisk(0, 1);
+        history.Serve(2);
+        history.ReadDone(Two);
+    }
 }

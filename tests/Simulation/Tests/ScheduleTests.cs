@@ -28,6 +28,8 @@ public sealed partial class ScheduleTests : IDisposable
     private static readonly SimulationOptions s_two =
         s_usual with { Replicas = 2, WriteQuorum = 2, Nodes = 2 };
 
+    private static readonly SimulationOptions s_twoAndHost = s_two with { WriteQuorum = 1, Nodes = 3 };
+
     private static readonly SimulationOptions s_checked = s_usual with { HasChecksums = true };
 
     private static readonly SimulationOptions s_checkedTwo =
@@ -60,6 +62,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("rule 12", AWriteWaitsForARead),
         new("rule 13", APeerShowsAllThatIsAcknowledged) { World = s_spareHost },
         new("rule 14", AFailedSyncIsNoSync),
+        new("rule 14", AFailedReplicaDoesNotCount) { World = s_twoAndHost },
         new("rule 15", AFailedWriteIsMissing),
         new("rule 16", AFailedRequestMayStillHappen) { World = s_impatient },
         new("rule 16", AHeldRequestHasNoNumber) { World = s_impatient },
@@ -87,6 +90,7 @@ public sealed partial class ScheduleTests : IDisposable
         new("section 6", WhatIsOutOfOrderIsNotLost),
         new("section 7", ALostDiskIsReplaced),
         new("S12", AResyncCopiesWhatChanged),
+        new("section 4", AShortAbsenceNeedsNoResync) { World = s_usual with { KeepsForAbsent = true } },
         new("section 7", WhatIsWrittenMeanwhileIsMissing) { World = s_five },
         new("section 7", ACorruptSourceIsNotCopied) { World = s_checked },
         new("section 7", WhatNobodyHasIsNotShown) { World = s_checkedTwo },
@@ -156,6 +160,7 @@ public sealed partial class ScheduleTests : IDisposable
     [InlineData(nameof(AStaleCopyIsNotRead), nameof(Mistake.StaleLocalRead))]
     [InlineData(nameof(ALocalCopyCatchesUpBeforeItIsRead), nameof(Mistake.LocalReadTooEarly))]
     [InlineData(nameof(AFailedSyncIsNoSync), nameof(Mistake.SyncErrorIgnored))]
+    [InlineData(nameof(AFailedReplicaDoesNotCount), nameof(Mistake.FailedReplicaCounts))]
     [InlineData(nameof(AFailedWriteIsMissing), nameof(Mistake.WriteErrorIgnored))]
     [InlineData(nameof(AFailedRequestMayStillHappen), nameof(Mistake.FailedWriteNotWaitedFor))]
     [InlineData(nameof(AHeldRequestHasNoNumber), nameof(Mistake.HeldRequestsNumbered))]

@@ -96,6 +96,35 @@ public sealed class VolumeMachineTests
         Assert.False(world.Machine.Replicas.InStream.Has(2));
     }
 
+    // What it missed meanwhile the window has: no region has to be compared.
+    [Fact]
+    public void WhoIsBackSoonFollowsAtOnce()
+    {
+        var world = new VolumeWorld(1, 3, 2, s_small);
+        Write(world, 4);
+        world.Disconnect(2);
+        Write(world, 5);
+        ulong missed = world.Machine.Window.Base;
+        Assert.Equal(5ul, world.Machine.Window.Next - missed);
+        world.Connect(2);
+        Assert.True(world.Machine.Replicas.Counting.Has(2));
+        Run(world, 200);
+        Assert.Equal(0, world.Machine.Window.Count);
+    }
+
+    // The host does not wait for who does not come back.
+    [Fact]
+    public void WhoIsAwayForLongSlowsNobody()
+    {
+        var world = new VolumeWorld(1, 3, 2, s_small);
+        world.Disconnect(2);
+        Write(world, 100);
+        world.Connect(2);
+        Run(world, 200);
+        Assert.True(world.Machine.Replicas.Counting.Has(2));
+        Assert.Equal(0, world.PayloadsOut);
+    }
+
     [Fact]
     public void NoReadWithoutALease()
     {
@@ -201,6 +230,16 @@ public sealed class VolumeMachineTests
 
     private static bool IsQuiet(VolumeWorld world) => world.Outstanding == 0 &&
         world.PayloadsOut == 0 && world.Machine.Replicas.Committed == world.Machine.Acknowledged;
+
+    private static void Write(VolumeWorld world, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            world.Submit(BlockOperation.Write, i % VolumeWorld.Blocks, 1, BlockRequestFlags.None);
+            Run(world, 60);
+            Assert.Equal(0, world.Outstanding);
+        }
+    }
 
     private static void Run(VolumeWorld world, int steps)
     {

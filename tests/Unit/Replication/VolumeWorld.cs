@@ -131,7 +131,7 @@ internal sealed class VolumeWorld : IVolumeEffects, IBlockCompletion
         {
             // Resync, in one step: everything up to the position from the world's own log.
             ulong position = Machine.PositionFor(at.Applied);
-            Machine.OnReplicaJoins(replica, position, Now);
+            Machine.OnReplicaJoins(replica, position, hasFailed: false, Now);
             at.CatchUp(_log, position);
             at.Inbox.Enqueue(() =>
             {

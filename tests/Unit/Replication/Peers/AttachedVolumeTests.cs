@@ -1,0 +1,79 @@
+using Ublk.Replication.Runtime;
+using Xunit;
+
+namespace Ublk.Tests.Unit.Replication.Peers;
+
+/// <summary>Volumes over sockets, whose connections last.</summary>
+public sealed class AttachedVolumeTests
+{
+    [Theory]
+    [InlineData(true, 2)]
+    [InlineData(true, 1)]
+    [InlineData(false, 3)]
+    public void WhatIsWrittenIsOnAllReplicas(bool hasLocal, int peers)
+    {
+        using var world = new PeerVolume(
+            [.. Enumerable.Range(0, peers).Select(_ => new LoopbackNet())], hasLocal);
+        world.Attach();
+        Work(world, 2000);
+        world.UntilInSync();
+        world.CheckAll();
+        world.Stop();
+        world.AssertIdentical();
+    }
+
+    [Fact]
+    public void ItIsAttachedAgainAndHasEverything()
+    {
+        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()]);
+        for (int round = 0; round < 5; round++)
+        {
+            world.Attach();
+            world.CheckAll();
+            Work(world, 300);
+            world.Run(world.Volume.StopAsync());
+            Assert.Equal(world.Pool.CapacityBytes, world.Pool.FreeBytes);
+        }
+
+        world.Attach();
+        world.UntilInSync();
+        world.CheckAll();
+        world.Stop();
+        world.AssertIdentical();
+    }
+
+    // A node that is stopped is gone for the writer at once; the rest goes on.
+    [Fact]
+    public void ANodeMayGo()
+    {
+        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()]);
+        world.Attach();
+        world.UntilInSync();
+        Work(world, 300);
+        world.Nodes[2].Stop();
+        world.Until(() => world.Volume.Status()[2].Stage == LocalReplicaStage.Closed);
+        Work(world, 300);
+        world.CheckAll();
+        Assert.Contains("onnect", world.Volume.Status()[2].Problem!, StringComparison.Ordinal);
+    }
+
+    internal static void Work(PeerVolume world, int writes)
+    {
+        long end = world.Completed + writes;
+        while (world.Completed < end)
+        {
+            while (world.OpenCount < 16 && world.TryWrite())
+            {
+            }
+
+            if (world.Random.Next(50) == 0)
+            {
+                world.Flush();
+            }
+
+            _ = world.Loop.DrainOrWait(TimeSpan.FromMilliseconds(20));
+        }
+
+        world.Settle();
+    }
+}

@@ -1,0 +1,119 @@
+using System.Net;
+using Microsoft.AspNetCore.Connections;
+using Ublk.Replication.Runtime;
+using Ublk.Replication.Store;
+using Ublk.Tests.Unit.Uring;
+using Ublk.Wire.Ids;
+using Ublk.Wire.Messages;
+using Ublk.Wire.Sessions;
+using Ublk.Wire.Transport;
+
+namespace Ublk.Tests.Unit.Replication.Peers;
+
+/// <summary>Where a node listens, and how the host gets there.</summary>
+internal interface IPeerNet
+{
+    /// <summary>Binds the node's address.</summary>
+    IConnectionListener Listen(IConnectionListenerFactory factory);
+
+    /// <summary>Connects from the host.</summary>
+    IConnectionFactory FromHost(IConnectionFactory factory);
+
+    /// <summary>Where the host connects to, once the node listens.</summary>
+    EndPoint Address { get; }
+}
+
+/// <summary>A node with one replica of the volume; without a net it is the host itself.</summary>
+internal sealed class PeerNode
+{
+    public static readonly VolumeId Volume = new(5);
+
+    private readonly PeerVolume _world;
+    private readonly ReplicaServer _server;
+    private readonly IConnectionListener? _listener;
+    private bool _isStopped;
+
+    public PeerNode(PeerVolume world, uint node, IPeerNet? net, TempDirectory directory)
+    {
+        _world = world;
+        Image = directory.File($"image{node}");
+        var identity = new ReplicaIdentity(
+            new ClusterId(1), Volume, new ReplicaId(node), new Incarnation(1000 + node));
+        _ = ReplicaFormat.Create(Image, new ReplicaFormatOptions
+        {
+            Identity = identity,
+            Content = ImageContent.New,
+            SizeBytes = world.SizeBytes,
+            LogicalBlockBytes = PeerVolume.BlockBytes,
+        });
+        _server = new ReplicaServer(world.Loop, new ReplicaServerOptions
+        {
+            Session = PeerVolume.SessionOf(node, isAsked: true),
+            LiveDirectory = Path.Combine(directory.Root, "live"),
+            Tick = TimeSpan.FromMilliseconds(10),
+        });
+        Served = _server.Add(Image);
+        var member = new ReplicaMember(identity.Replica, identity.Incarnation);
+        if (net is null)
+        {
+            Place = new VolumePlace(member, Served, null);
+            world.Until(() => Served.IsOpen);
+            return;
+        }
+
+        Acceptor = new SessionAcceptor(
+            new SessionAcceptorOptions(), _server, (peer, end) => Refusals.Add($"{peer}: {end.Text}"));
+        _listener = net.Listen(new RingConnectionListenerFactory(world.Transport, new RingListenerOptions()));
+        _ = Acceptor.ListenAsync(_listener);
+        Place = new VolumePlace(member, null, new ReplicaPeerOptions
+        {
+            Session = PeerVolume.SessionOf(1, isAsked: false) with { Peer = new NodeId(node) },
+            Factory = net.FromHost(new RingConnectionFactory(world.Transport)),
+            EndPoint = net.Address,
+        });
+    }
+
+    public string Image { get; }
+
+    public ServedReplica Served { get; }
+
+    public VolumePlace Place { get; }
+
+    public SessionAcceptor? Acceptor { get; }
+
+    public List<string> Refusals { get; } = [];
+
+    /// <summary>Operations of the stream that its image was given since it was opened.</summary>
+    public long OperationCount => Served.Replica.Driver?.OperationCount ?? 0;
+
+    public void Stop()
+    {
+        if (!_isStopped)
+        {
+            _isStopped = true;
+            if (_listener is not null)
+            {
+                _world.Run(_listener.UnbindAsync().AsTask());
+            }
+
+            _world.Run(_server.StopAsync());
+        }
+    }
+}
+
+/// <summary>A node at the loopback interface, nothing between.</summary>
+internal sealed class LoopbackNet : IPeerNet
+{
+    public EndPoint Address { get; private set; } = new IPEndPoint(IPAddress.Loopback, 0);
+
+#pragma warning disable VSTHRD002 // Binding does not wait.
+    public IConnectionListener Listen(IConnectionListenerFactory factory)
+    {
+        IConnectionListener listener = factory.BindAsync(Address).AsTask().GetAwaiter().GetResult();
+        Address = listener.EndPoint;
+        return listener;
+    }
+#pragma warning restore VSTHRD002
+
+    public IConnectionFactory FromHost(IConnectionFactory factory) => factory;
+}
