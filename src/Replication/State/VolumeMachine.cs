@@ -196,7 +196,9 @@ public sealed class VolumeMachine
     public void OnReplicaLost(int replica, long now)
     {
         _now = now;
-        _writes.Leave(replica, ReplicaStage.Absent, mayReturn: Stage == VolumeStage.Serving && _options.KeepsForAbsent);
+        bool mayReturn = Stage == VolumeStage.Serving && _options.KeepsForAbsent &&
+            _replicas.Configuration.Members.Has(replica);
+        _writes.Leave(replica, ReplicaStage.Absent, mayReturn);
         Settle();
     }
 

@@ -14,6 +14,8 @@ namespace Ublk.Wire.Sessions;
 /// </summary>
 public sealed class PeerConnector : IAsyncDisposable
 {
+    private const int MaxDoublings = 16;
+
     private readonly PeerConnectorOptions _options;
     private readonly IConnectionFactory _factory;
     private readonly EndPoint _endPoint;
@@ -25,6 +27,7 @@ public sealed class PeerConnector : IAsyncDisposable
     private CancellationTokenSource? _wait;
     private PeerSnapshot _snapshot;
     private Task? _run;
+    private int _shortLived;
 
     /// <summary>Nothing happens before <see cref="Start"/>.</summary>
     /// <param name="options">How often, how long.</param>
@@ -153,14 +156,21 @@ public sealed class PeerConnector : IAsyncDisposable
         }
     }
 
-    // A peer that takes every connection and ends it at once is not asked without end.
+    // A peer that takes every connection and ends it at once is asked less and less often; one whose session
+    // lasted, and broke, at once.
     private async Task PauseAfterAsync(long since, CancellationToken token)
     {
-        if (_time.GetElapsedTime(since) < _options.LongestPause)
+        if (_time.GetElapsedTime(since) >= _options.LongestPause)
         {
-            Tell(PeerStage.Pausing, 0, Snapshot.LastFailure);
-            await Task.Delay(_options.FirstPause, _time, token).ConfigureAwait(false);
+            _shortLived = 0;
+            return;
         }
+
+        Tell(PeerStage.Pausing, 0, Snapshot.LastFailure);
+        double pause = _options.FirstPause.TotalMilliseconds * (1 << Math.Min(_shortLived++, MaxDoublings));
+        await Task.Delay(
+            TimeSpan.FromMilliseconds(Math.Min(pause, _options.LongestPause.TotalMilliseconds)), _time, token)
+            .ConfigureAwait(false);
     }
 
     private void Failed(Exception failure) => Tell(

@@ -58,6 +58,9 @@ internal sealed class Relay : IPeerNet, IDisposable
     /// <summary>Whether it does anything bad.</summary>
     public bool IsBad { get; set; }
 
+    /// <summary>Whether resets are all it does.</summary>
+    public bool OnlyResets { get; set; }
+
     /// <summary>Most bytes that it carries one way before it does.</summary>
     public int MaxBytes { get; set; } = 400_000;
 
@@ -168,7 +171,7 @@ internal sealed class Relay : IPeerNet, IDisposable
     private async Task<bool> HurtAsync(Socket from, Socket to)
     {
         int dice = Next(0, 100);
-        WireFault fault = dice < 40 ? WireFault.Reset : dice < 60 ? WireFault.Cut
+        WireFault fault = dice < 40 || OnlyResets ? WireFault.Reset : dice < 60 ? WireFault.Cut
             : dice < 70 ? WireFault.HalfCut : dice < 99 ? WireFault.Stall : WireFault.Unplug;
         lock (_lock)
         {
