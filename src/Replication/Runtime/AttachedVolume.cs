@@ -8,10 +8,10 @@ using Ublk.Wire.Messages;
 namespace Ublk.Replication.Runtime;
 
 /// <summary>
-/// A volume that is attached to this node, with replicas on this and other nodes, as a frontend sees it. Reads
-/// go to the replica of this node where there is one. On the loop's thread, except where said.
+/// A volume that is attached to this node, with replicas on this and other nodes, as a frontend sees it.
+/// Reads go to the replica of this node where there is one. On the loop's thread, except where said.
 /// </summary>
-public sealed class AttachedVolume : IBlockTarget, IWriterHome
+public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
 {
     private const long AttemptPauseNs = 200_000_000;
     private const long MaxRangeBytes = 1L << 30;
@@ -39,7 +39,8 @@ public sealed class AttachedVolume : IBlockTarget, IWriterHome
 
     private AttachedVolume(AttachedVolumeOptions options, Loop loop, PayloadPool pool, TimeProvider time)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(pool.CapacityBytes, VolumeDriver.MinPoolBytes, nameof(pool));
+        ArgumentOutOfRangeException.ThrowIfLessThan(
+            pool.CapacityBytes, VolumeDriver.MinPoolBytes, nameof(pool));
         _options = options;
         _loop = loop;
         _pool = pool;
@@ -84,7 +85,7 @@ public sealed class AttachedVolume : IBlockTarget, IWriterHome
     /// <summary>The epoch it writes in, or tries to.</summary>
     public Epoch Epoch { get; private set; }
 
-    /// <summary>Number of the last operation that has a place in history; 0 before the volume is served.</summary>
+    /// <summary>The last operation that has a place in history; 0 before the volume is served.</summary>
     public ulong LastSequence => _writer.HasBegun ? (_writer.Primary.Volume?.Window.Next ?? 1) - 1 : 0;
 
     /// <summary>Connects to all replicas and begins to ask for the volume.</summary>
@@ -113,34 +114,6 @@ public sealed class AttachedVolume : IBlockTarget, IWriterHome
 
     /// <inheritdoc/>
     public long RefreshSize() => SizeBytes;
-
-    /// <summary>How far each replica is.</summary>
-    public IReadOnlyList<VolumePlaceStatus> Status()
-    {
-        var status = new VolumePlaceStatus[_ways.Length];
-        for (int place = 0; place < status.Length; place++)
-        {
-            LocalReplicaStage stage = StageOf(place);
-            var peer = _ways[place] as PeerLink;
-            string? problem = peer?.Snapshot.LastFailure ?? _problems[place] ??
-                _options.Places[place].Local?.Problem;
-            status[place] = new VolumePlaceStatus(
-                stage, peer?.EndPoint.ToString(), stage == LocalReplicaStage.InSync ? null : problem,
-                _damages[place]);
-        }
-
-        return status;
-    }
-
-    /// <summary>Writer and replicas in numbers, for who looks at a failure.</summary>
-    public string Describe()
-    {
-        VolumeMachine? volume = _writer.HasBegun ? _writer.Primary.Volume : null;
-        return $"epoch {Epoch}, {Stage}, counting {volume?.Replicas.Counting}, in stream " +
-            $"{volume?.Replicas.InStream}, window {volume?.Window.Base} to {volume?.Window.Next}, " +
-            $"{volume?.RequestCount} requests, C {volume?.Replicas.Committed}, {_writer.PayloadCount} payload " +
-            $"blocks; {string.Join("; ", Status())}; {_local?.Describe()}";
-    }
 
     /// <summary>
     /// Finishes what was asked for, brings it to stable media and gives the volume back. Any thread.
@@ -223,7 +196,8 @@ public sealed class AttachedVolume : IBlockTarget, IWriterHome
 
     private IReplicaWay WayTo(VolumePlace place, TimeProvider time) =>
         place.Local is { } local ? new LocalLink(local.Replica, _memory)
-        : place.Peer is { } peer ? new PeerLink(peer, _loop, _turn, _memory, time) { OnReachable = ConnectAll }
+        : place.Peer is { } peer
+        ? new PeerLink(peer, _loop, _turn, _memory, time) { OnReachable = ConnectAll }
         : NoWay.Instance;
 
     private Task Stop()
@@ -338,38 +312,6 @@ public sealed class AttachedVolume : IBlockTarget, IWriterHome
             {
                 _writer.Connect(place);
             }
-        }
-    }
-
-    private LocalReplicaStage StageOf(int place)
-    {
-        if (!_ways[place].IsOpen || !_writer.HasBegun)
-        {
-            return LocalReplicaStage.Closed;
-        }
-
-        ReplicaTable? table = _writer.Primary.Volume?.Replicas;
-        return table is null || !table.InStream.Has(place) ? LocalReplicaStage.Behind
-            : table.Counting.Has(place) ? LocalReplicaStage.InSync : LocalReplicaStage.Resyncing;
-    }
-
-    private void TellChanges()
-    {
-        bool hasChanged = false;
-        for (int place = 0; place < _stages.Length; place++)
-        {
-            LocalReplicaStage stage = StageOf(place);
-            hasChanged |= stage != _stages[place];
-            _stages[place] = stage;
-            if (stage == LocalReplicaStage.InSync)
-            {
-                _problems[place] = null;
-            }
-        }
-
-        if (hasChanged)
-        {
-            OnChanged?.Invoke();
         }
     }
 

@@ -8,8 +8,8 @@ namespace Ublk.Replication.Runtime;
 
 /// <summary>
 /// The way from a writer to a replica of another node. A connector keeps a connection whose two sides know
-/// each other; the writer opens the replica's session over it when it wants to, and each connection serves one
-/// such session. Used on the loop's thread, where its connections have to be.
+/// each other; the writer opens the replica's session over it when it wants to, and each connection serves
+/// one such session. Used on the loop's thread, where its connections have to be.
 /// </summary>
 internal sealed class PeerLink : IReplicaWay, ISessionHandler, ISessionMemory, IAsyncDisposable
 {

@@ -112,11 +112,13 @@ internal sealed class ReplicaPeer : ISessionHandler, ISessionMemory, IReplicaSes
         if (open.Role == SessionRole.Writer && open.Writer.Node != Session.Peer)
         {
             Session.Close(
-                CloseReason.NotTrusted, $"node {Session.Peer} speaks for a writer of node {open.Writer.Node}");
+                CloseReason.NotTrusted,
+                $"node {Session.Peer} speaks for a writer of node {open.Writer.Node}");
             return false;
         }
 
-        if (_server.Find(open.Volume, open.Replica) is not { Replica.Driver: { IsStopped: false } driver } found)
+        ServedReplica? found = _server.Find(open.Volume, open.Replica);
+        if (found is not { Replica.Driver: { IsStopped: false } driver })
         {
             Session.Close(
                 CloseReason.UnknownReplica,

@@ -26,9 +26,9 @@ public sealed record ReplicaServerOptions
 }
 
 /// <summary>
-/// The replicas of a node on one loop, for the writers of other nodes: whoever connects opens a session on one
-/// of them. A replica whose disk failed is closed and opened anew, as often as it takes. On the loop's thread,
-/// except where said.
+/// The replicas of a node on one loop, for the writers of other nodes: whoever connects opens a session on
+/// one of them. A replica whose disk failed is closed and opened anew, as often as it takes. On the loop's
+/// thread, except where said.
 /// </summary>
 public sealed class ReplicaServer : ISessionHost
 {
@@ -108,7 +108,7 @@ public sealed class ReplicaServer : ISessionHost
 
     /// <summary>The replica of a volume on this loop; null where none is open.</summary>
     internal ServedReplica? Find(VolumeId volume, ReplicaId replica) => _replicas.Find(
-        served => served.Identity is { } identity && identity.Volume == volume && identity.Replica == replica);
+        served => served.Identity is { } known && known.Volume == volume && known.Replica == replica);
 
     private Task<SessionEnd> Begin(ConnectionContext connection, Action onOpened)
     {

@@ -4,8 +4,8 @@ using Ublk.Uring;
 namespace Ublk.Replication.Runtime;
 
 /// <summary>
-/// One replica of a node, with the memory of its volume here and the turn of all who speak with it: writers of
-/// other nodes, and one of this process. Used on the loop's thread.
+/// One replica of a node, with the memory of its volume here and the turn of all who speak with it: writers
+/// of other nodes, and one of this process. Used on the loop's thread.
 /// </summary>
 public sealed class ServedReplica : IReplicaKeeper
 {
@@ -84,8 +84,8 @@ public sealed class ServedReplica : IReplicaKeeper
     string? IReplicaKeeper.RefusalOf(LocalReplica replica, ReplicaFiles files) =>
         _identity is { } known && (known.Volume != files.Identity.Volume ||
             known.Replica != files.Identity.Replica)
-            ? $"{files.Path} is replica {files.Identity.Replica} of volume {files.Identity.Volume} now, and was " +
-            $"replica {known.Replica} of volume {known.Volume}"
+            ? $"{files.Path} is replica {files.Identity.Replica} of volume {files.Identity.Volume} now, " +
+            $"and was replica {known.Replica} of volume {known.Volume}"
             : null;
 
     void IReplicaKeeper.OnOpened(LocalReplica replica)

@@ -8,8 +8,8 @@ using Ublk.Wire.Messages;
 namespace Ublk.Replication.Runtime;
 
 /// <summary>
-/// A volume and all its replicas on one loop: opens what can be opened, asks for the volume in one epoch after
-/// the other, and decides when a replica may come. Used on the loop's thread.
+/// A volume and all its replicas on one loop: opens what can be opened, asks for the volume in one epoch
+/// after the other, and decides when a replica may come. Used on the loop's thread.
 /// </summary>
 internal sealed partial class VolumeDriver : IWriterHome, IReplicaKeeper
 {

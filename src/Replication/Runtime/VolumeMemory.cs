@@ -136,7 +136,8 @@ internal sealed class PayloadHolder(VolumeMemory memory)
 
     /// <summary>Whether something of a pool is held.</summary>
     /// <param name="pool">The pool.</param>
-    public bool Holds(PayloadPool pool) => _accounts.Exists(known => known.Pool == pool && known.Account.Count > 0);
+    public bool Holds(PayloadPool pool) =>
+        _accounts.Exists(known => known.Pool == pool && known.Account.Count > 0);
 
     /// <summary>Forgets a pool of which nothing is held.</summary>
     /// <param name="pool">The pool.</param>

@@ -38,8 +38,8 @@ internal interface IWriterHome
 }
 
 /// <summary>
-/// The writer of a volume on a loop, one attempt after the other: carries out what <see cref="VolumePrimary"/>
-/// decides, over one way to each replica, near or far. Used on the loop's thread.
+/// The writer of a volume on a loop, one attempt after the other: carries out what
+/// <see cref="VolumePrimary"/> decides, over one way to each replica, near or far. Used on the loop's thread.
 /// </summary>
 internal sealed class WriterDriver : IPrimaryEffects, ITurnParty, IHostReader
 {
@@ -240,10 +240,10 @@ internal sealed class WriterDriver : IPrimaryEffects, ITurnParty, IHostReader
     void IPrimaryEffects.ScrubEnded(ScrubReport report) => _home.OnScrubbed(report);
 
     /// <summary>
-    /// How a volume serves whose writes come from a pool. A block of the pool may be up to twice as long as its
-    /// payload, and 4 KiB for 512 bytes: with a quarter of the pool for the window, and no more operations than
-    /// pages in another quarter, at least half of the pool is left for what waits to get in. So the window is
-    /// full before the pool is, and whoever holds it up alone leaves the stream.
+    /// How a volume serves whose writes come from a pool. A block of the pool may be up to twice as long as
+    /// its payload, and 4 KiB for 512 bytes: with a quarter of the pool for the window, and no more
+    /// operations than pages in another quarter, at least half of the pool is left for what waits to get in.
+    /// So the window is full before the pool is, and whoever holds it up alone leaves the stream.
     /// </summary>
     /// <param name="poolBytes">Size of the pool.</param>
     public static VolumeOptions WindowOf(long poolBytes)

@@ -119,8 +119,8 @@ public sealed record VolumeOptions
     public bool AcknowledgesDurable { get; init; }
 
     /// <summary>
-    /// Whether the window keeps what a replica misses that was current and whose session ended, as long as there
-    /// is room: back soon, it follows at once, without a resync.
+    /// Whether the window keeps what a replica misses that was current and whose session ended, as long as
+    /// there is room: back soon, it follows at once, without a resync.
     /// </summary>
     public bool KeepsForAbsent { get; init; } = true;
 

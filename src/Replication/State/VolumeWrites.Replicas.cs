@@ -79,8 +79,8 @@ internal sealed partial class VolumeWrites
     /// <param name="replica">Its place.</param>
     /// <param name="stage">Where it stands now.</param>
     /// <param name="mayReturn">
-    /// Whether the window is to keep what it misses, as long as there is room: one that was current and is back
-    /// soon then follows at once.
+    /// Whether the window is to keep what it misses, as long as there is room: one that was current and is
+    /// back soon then follows at once.
     /// </param>
     public void Leave(int replica, ReplicaStage stage, bool mayReturn = false)
     {

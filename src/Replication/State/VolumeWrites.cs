@@ -53,8 +53,8 @@ internal sealed partial class VolumeWrites
     public ulong Acknowledged { get; private set; }
 
     /// <summary>
-    /// Whether the local replica was away while operations were acknowledged, and has not answered all of them
-    /// yet: its image shows what was there before.
+    /// Whether the local replica was away while operations were acknowledged, and has not answered all of
+    /// them yet: its image shows what was there before.
     /// </summary>
     public bool IsLocalBehind => _local >= 0 && _lags[_local].Operations > 0;
 

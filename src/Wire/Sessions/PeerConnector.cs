@@ -19,6 +19,7 @@ public sealed class PeerConnector : IAsyncDisposable
     private readonly PeerConnectorOptions _options;
     private readonly IConnectionFactory _factory;
     private readonly EndPoint _endPoint;
+    private readonly string _name;
     private readonly Func<ConnectionContext, PeerAttempt> _begin;
     private readonly TimeProvider _time;
     private readonly ResiliencePipeline _pipeline;
@@ -45,6 +46,7 @@ public sealed class PeerConnector : IAsyncDisposable
         _options = options;
         _factory = factory;
         _endPoint = endPoint;
+        _name = endPoint.ToString() ?? "";
         _begin = begin;
         _time = time;
         _snapshot = new PeerSnapshot(PeerStage.Stopped, 0, time.GetUtcNow(), null);
@@ -120,8 +122,9 @@ public sealed class PeerConnector : IAsyncDisposable
                 long since = _time.GetTimestamp();
                 Tell(PeerStage.Open, 0, null);
                 SessionEnd end = await open.Ended.WaitAsync(_stop.Token).ConfigureAwait(false);
+                WireMeters.Ended(_name, end.Reason);
                 Tell(PeerStage.Connecting, 0, end.Text);
-                await PauseAfterAsync(since, wait.Token).ConfigureAwait(false);
+                await PauseAfterAsync(end, since, wait.Token).ConfigureAwait(false);
             }
             catch (OperationCanceledException)
             {
@@ -142,6 +145,7 @@ public sealed class PeerConnector : IAsyncDisposable
     private async ValueTask<PeerAttempt> ConnectAsync(CancellationToken token)
     {
         Tell(PeerStage.Connecting, Snapshot.Attempts + 1, Snapshot.LastFailure);
+        WireMeters.Attempt(_name);
         ConnectionContext connection = await _factory.ConnectAsync(_endPoint, token).ConfigureAwait(false);
         PeerAttempt attempt = _begin(connection);
         try
@@ -156,26 +160,31 @@ public sealed class PeerConnector : IAsyncDisposable
         }
     }
 
-    // A peer that takes every connection and ends it at once is asked less and less often; one whose session
-    // lasted, and broke, at once.
-    private async Task PauseAfterAsync(long since, CancellationToken token)
+    // A peer that takes every connection and says the end at once is asked less and less often; after a
+    // session that lasted at once, and where the way is bad, soon.
+    private async Task PauseAfterAsync(SessionEnd end, long since, CancellationToken token)
     {
-        if (_time.GetElapsedTime(since) >= _options.LongestPause)
+        bool hasLasted = _time.GetElapsedTime(since) >= _options.LongestPause;
+        _shortLived = hasLasted || end.Cause == SessionEndCause.Lost ? 0 : _shortLived + 1;
+        if (hasLasted)
         {
-            _shortLived = 0;
             return;
         }
 
         Tell(PeerStage.Pausing, 0, Snapshot.LastFailure);
-        double pause = _options.FirstPause.TotalMilliseconds * (1 << Math.Min(_shortLived++, MaxDoublings));
+        double pause = _options.FirstPause.TotalMilliseconds * (1 << Math.Min(_shortLived, MaxDoublings));
         await Task.Delay(
             TimeSpan.FromMilliseconds(Math.Min(pause, _options.LongestPause.TotalMilliseconds)), _time, token)
             .ConfigureAwait(false);
     }
 
-    private void Failed(Exception failure) => Tell(
-        PeerStage.Pausing, Snapshot.Attempts,
-        failure is TimeoutRejectedException ? $"{_endPoint} did not answer in time" : failure.Message);
+    private void Failed(Exception failure)
+    {
+        WireMeters.Failure(_name);
+        Tell(
+            PeerStage.Pausing, Snapshot.Attempts,
+            failure is TimeoutRejectedException ? $"{_name} did not answer in time" : failure.Message);
+    }
 
     private void Tell(PeerStage stage, int attempts, string? failure) => Volatile.Write(
         ref _snapshot, new PeerSnapshot(stage, attempts, _time.GetUtcNow(), failure));

@@ -66,9 +66,7 @@ public sealed partial class Session
     {
         if (_unsentBytes > _options.MaxUnsentBytes && Stage < SessionStage.Closing)
         {
-            const string Text = "the peer takes nothing of what it is sent";
-            EndWith(SessionEndCause.Refused, CloseReason.Overloaded, Text);
-            _connection.Abort(new ConnectionAbortedException(Text));
+            GiveUp();
             return;
         }
 
@@ -76,6 +74,14 @@ public sealed partial class Session
         {
             _mustSend.Set();
         }
+    }
+
+    // It would not hear the end either.
+    private void GiveUp()
+    {
+        const string Text = "the peer takes nothing of what it is sent";
+        EndWith(SessionEndCause.Refused, CloseReason.Overloaded, Text);
+        _connection.Abort(new ConnectionAbortedException(Text));
     }
 
     /// <inheritdoc/>
@@ -110,6 +116,7 @@ public sealed partial class Session
             {
                 _hasUnflushed = false;
                 _isFlushing = true;
+                _takenAt = _now;
                 if (!await TryFlushAsync().ConfigureAwait(false))
                 {
                     return;

@@ -30,6 +30,7 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
     private long _startedAt;
     private long _messageBegunAt;
     private long _closedAt;
+    private long _takenAt;
     private bool _hasTicked;
 
     /// <summary>Nothing is said before <see cref="RunAsync"/>.</summary>
@@ -124,7 +125,7 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
         if (!_hasTicked)
         {
             _hasTicked = true;
-            _startedAt = _messageBegunAt = _closedAt = nowNs;
+            _startedAt = _messageBegunAt = _closedAt = _takenAt = nowNs;
         }
 
         if (Stage == SessionStage.Greeting && nowNs - _startedAt > _options.GreetingLimitNs)
@@ -135,6 +136,10 @@ public sealed partial class Session : IPayloadOwner, IPayloadWaiter
             nowNs - _messageBegunAt > _options.MessageLimitNs)
         {
             Refuse(CloseReason.TimedOut, "a message was begun and not finished");
+        }
+        else if (Stage == SessionStage.Open && _isFlushing && nowNs - _takenAt > _options.StallLimitNs)
+        {
+            GiveUp();
         }
         else if (Stage >= SessionStage.Closing && nowNs - _closedAt > _options.CloseLimitNs)
         {

@@ -126,18 +126,28 @@ public sealed class SessionAcceptor(
         lock (_lock)
         {
             bool hasRoom = _greetings < options.MaxGreetings && _sessions + _greetings < options.MaxSessions;
-            _greetings += hasRoom ? 1 : 0;
+            Move(hasRoom ? 1 : 0, 0);
             return hasRoom;
         }
+    }
+
+    private void Move(int greetings, int sessions)
+    {
+        _greetings += greetings;
+        _sessions += sessions;
+        WireMeters.Greeting(greetings);
+        WireMeters.Session(sessions);
     }
 
     private void Open(ref bool isOpened)
     {
         lock (_lock)
         {
-            _greetings -= isOpened ? 0 : 1;
-            _sessions += isOpened ? 0 : 1;
-            isOpened = true;
+            if (!isOpened)
+            {
+                isOpened = true;
+                Move(-1, 1);
+            }
         }
     }
 
@@ -145,13 +155,13 @@ public sealed class SessionAcceptor(
     {
         lock (_lock)
         {
-            _sessions -= isOpened ? 1 : 0;
-            _greetings -= isOpened ? 0 : 1;
+            Move(isOpened ? 0 : -1, isOpened ? -1 : 0);
         }
     }
 
     private void Count(string peer, SessionEnd end)
     {
+        WireMeters.Refused(end.Reason);
         bool isNew;
         lock (_lock)
         {

@@ -56,6 +56,12 @@ public sealed record SessionOptions
     public long CloseLimitNs { get; init; } = 1_000_000_000;
 
     /// <summary>
+    /// Longest time in nanoseconds that a peer may take nothing of what it is sent, while its connection
+    /// stands: then the session ends. A peer that is gone is found out by the transport, about as soon.
+    /// </summary>
+    public long StallLimitNs { get; init; } = 20_000_000_000;
+
+    /// <summary>
     /// Most bytes that wait for a peer that takes nothing. More than the window of a writer, which bounds
     /// what can be under way; beyond it the session ends.
     /// </summary>

@@ -57,6 +57,7 @@ internal static class TransportSockets
             case IPEndPoint ip:
                 var tcp = new Socket(ip.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
                 tcp.NoDelay = true;
+                GiveUpOnSilence(tcp);
                 if (ip.Address.Equals(IPAddress.IPv6Any))
                 {
                     tcp.DualMode = true;
@@ -68,5 +69,17 @@ internal static class TransportSockets
             default:
                 throw new NotSupportedException($"{endPoint} is neither an IP nor a unix socket address");
         }
+    }
+
+    // A peer that is gone without a word is found out within about 20 s, whether something is on its way to
+    // it (TCP_USER_TIMEOUT of tcp(7), in milliseconds) or not. What a listener accepts has its options.
+    private static void GiveUpOnSilence(Socket tcp)
+    {
+        const int ProtocolTcp = 6, UserTimeout = 18, LimitMs = 20_000;
+        tcp.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, optionValue: true);
+        tcp.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 10);
+        tcp.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 2);
+        tcp.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, 5);
+        tcp.SetRawSocketOption(ProtocolTcp, UserTimeout, BitConverter.GetBytes(LimitMs));
     }
 }

@@ -88,8 +88,8 @@ public sealed partial class ScheduleTests
         history.ReadDone(One);
     }
 
-    // The writer's own replica was away while others took a write, which the window has for the slow 4; now it
-    // is applying it.
+    // The writer's own replica was away while others took a write, which the window has for the slow 4; now
+    // it is applying it.
     private static void ALocalCopyCatchesUpBeforeItIsRead(ClusterHistory history)
     {
         history.Serve(0);

@@ -56,7 +56,8 @@ public sealed class BrokenConnectionTests(ITestOutputHelper output)
         while (one.FaultCount < 50)
         {
             // Few enough that the window has all of it until the peer is back.
-            _ = world.OpenCount > 0 || world.TryWrite(maxBlocks: 1);
+            ulong behind = world.Volume.LastSequence - world.Nodes[1].Served.Replica.Driver!.Machine.Applied;
+            _ = world.OpenCount > 0 || behind > 500 || world.TryWrite(maxBlocks: 1);
             _ = world.Loop.DrainOrWait(TimeSpan.FromMilliseconds(5));
             Assert.Equal(0, world.Nodes[1].Served.Replica.Driver!.Machine.State.Missing.Count);
         }
@@ -64,8 +65,11 @@ public sealed class BrokenConnectionTests(ITestOutputHelper output)
         one.IsBad = false;
         world.Settle();
         world.UntilInSync();
+        world.Until(() => world.Nodes.TrueForAll(
+            node => node.Served.Replica.Driver!.Machine.Applied == world.Volume.LastSequence));
         long operations = (long)(world.Volume.LastSequence - first);
-        output.WriteLine($"{operations} operations, {one.FaultCount} resets");
+        output.WriteLine($"{operations} operations, {one.FaultCount} resets; " + string.Join(
+            "; ", world.Nodes.Select(node => node.Served.Describe())));
         for (int place = 0; place < world.Nodes.Count; place++)
         {
             Assert.Equal(operations, world.Nodes[place].OperationCount - before[place]);

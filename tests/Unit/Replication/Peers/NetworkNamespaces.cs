@@ -8,8 +8,8 @@ using Xunit;
 namespace Ublk.Tests.Unit.Replication.Peers;
 
 /// <summary>
-/// A host, a relay and some peers, each in a network namespace of its own: a pair of interfaces joins the relay
-/// with each of the others, and there is no other way. Needs root.
+/// A host, a relay and some peers, each in a network namespace of its own: a pair of interfaces joins the
+/// relay with each of the others, and there is no other way. Needs root.
 /// </summary>
 internal sealed class NetworkNamespaces : IDisposable
 {
@@ -76,7 +76,9 @@ internal sealed class NetworkNamespaces : IDisposable
 
     private void Join(NamespaceThread node, string device, int number)
     {
-        Ip("-n", Relay.Name, "link", "add", device, "type", "veth", "peer", "name", "wire", "netns", node.Name);
+        Ip(
+            "-n", Relay.Name, "link", "add", device, "type", "veth", "peer", "name", "wire", "netns",
+            node.Name);
         Ip("-n", Relay.Name, "addr", "add", $"{RelayAddress(number)}/30", "dev", device);
         Ip("-n", node.Name, "addr", "add", $"{NodeAddress(number)}/30", "dev", "wire");
         Ip("-n", Relay.Name, "link", "set", "dev", device, "up");
@@ -95,7 +97,9 @@ internal sealed class NetworkNamespaces : IDisposable
     }
 }
 
-/// <summary>A thread of a network namespace: sockets that it makes, and what those accept, belong there.</summary>
+/// <summary>
+/// A thread of a network namespace: sockets that it makes, and what those accept, belong there.
+/// </summary>
 internal sealed class NamespaceThread : IDisposable
 {
     private const int CloneNewNet = 0x40000000;

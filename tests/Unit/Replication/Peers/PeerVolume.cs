@@ -5,7 +5,6 @@ using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
 using Ublk.Wire.Blocks;
 using Ublk.Wire.Ids;
-using Ublk.Wire.Messages;
 using Ublk.Wire.Sessions;
 using Ublk.Wire.Transport;
 using Xunit;
@@ -83,7 +82,8 @@ internal sealed class PeerVolume : IDisposable
         {
             Volume = PeerNode.Volume,
             Writer = new Writer(new NodeId(1), 100 + _epoch),
-            Configuration = new VolumeConfiguration(1, new ReplicaGroup(all, QuorumRule.Majority(Nodes.Count))),
+            Configuration = new VolumeConfiguration(
+                1, new ReplicaGroup(all, QuorumRule.Majority(Nodes.Count))),
             Places = [.. Nodes.Select(node => node.Place)],
             SizeBytes = SizeBytes,
             BlockBytes = BlockBytes,

@@ -20,8 +20,8 @@ internal enum WireFault
 }
 
 /// <summary>
-/// The only way between a host and one of its peers: takes connections in its own network namespace, makes one
-/// to the peer for each, and carries the bytes; after a random number of them it does something bad.
+/// The only way between a host and one of its peers: takes connections in its own network namespace, makes
+/// one to the peer for each, and carries the bytes; after a random number of them it does something bad.
 /// </summary>
 internal sealed class Relay : IPeerNet, IDisposable
 {
@@ -74,7 +74,8 @@ internal sealed class Relay : IPeerNet, IDisposable
         () => factory.BindAsync(Behind).AsTask().GetAwaiter().GetResult());
 #pragma warning restore VSTHRD002
 
-    public IConnectionFactory FromHost(IConnectionFactory factory) => new NamespaceFactory(_net.Host, factory);
+    public IConnectionFactory FromHost(IConnectionFactory factory) =>
+        new NamespaceFactory(_net.Host, factory);
 
     public void Dispose()
     {

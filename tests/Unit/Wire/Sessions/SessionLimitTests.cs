@@ -68,6 +68,33 @@ public sealed class SessionLimitTests
         Assert.Equal(101, bench.Handler.Heard.Count);
     }
 
+    // While its connection stands: whose does not the transport finds out.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void APeerThatTakesNothingForLongIsGivenUp(bool takesSome)
+    {
+        using var bench = new SessionBench(pauseBytes: 4096);
+        bench.Session.OnTick(0);
+        bench.Say(SessionBench.Theirs());
+        _ = bench.Hear();
+        for (int i = 0; i < 4096; i++)
+        {
+            bench.Session.Send(new Release(new Epoch(300)));
+        }
+
+        bench.Session.Flush();
+        bench.Session.OnTick(19 * Second);
+        if (takesSome)
+        {
+            _ = bench.Hear();
+        }
+
+        bench.Session.OnTick(21 * Second);
+        Assert.Equal(!takesSome, bench.Connection.IsAborted);
+        Assert.Equal(takesSome ? null : CloseReason.Overloaded, bench.Handler.End?.Reason);
+    }
+
     [Fact]
     public void APeerThatDoesNotHangUpIsCutOff()
     {
