@@ -99,7 +99,8 @@ internal sealed class ReplicaDriver : IReplicaEffects, IReplicaImageOwner, IDisp
 
     /// <summary>The machine in numbers, for who looks at a failure.</summary>
     public string Describe() =>
-        $"{OperationCount} operations, A {Machine.Applied}, D {Machine.Durable}, C {Machine.Committed}, promise " +
+        $"{OperationCount} operations, A {Machine.Applied}, D {Machine.Durable}, C {Machine.Committed}, " +
+        $"promise " +
         $"{Machine.Promise.Epoch}, history {Machine.State.History.Last}, missing " +
         $"{Machine.State.Missing.Count}, intents {Machine.State.Intents.Count}, " +
         $"{Machine.State.Condition}, idle {Machine.IsIdle}, dead {Machine.IsDead}, failed " +
