@@ -199,7 +199,7 @@ public sealed partial class Session
 
         if (!_hasPayload && !_memory.TryRent(head.PayloadBytes, out _payload))
         {
-            _wantedBytes = head.PayloadBytes;
+            _wantedBytes = Stage == SessionStage.Open ? head.PayloadBytes : 0; // It may refuse the peer.
             return false;
         }
 

@@ -64,7 +64,7 @@ internal sealed class PeerNode
         Acceptor = new SessionAcceptor(
             new SessionAcceptorOptions(), _server, (peer, end) => Refusals.Add($"{peer}: {end.Text}"));
         _listener = net.Listen(new RingConnectionListenerFactory(world.Transport, new RingListenerOptions()));
-        _ = Acceptor.ListenAsync(_listener);
+        _ = AcceptAsync(_listener);
         Place = new VolumePlace(member, null, new ReplicaPeerOptions
         {
             Session = PeerVolume.SessionOf(1, isAsked: false) with { Peer = new NodeId(node) },
@@ -83,8 +83,34 @@ internal sealed class PeerNode
 
     public List<string> Refusals { get; } = [];
 
+    /// <summary>What sessions threw: nothing, ever.</summary>
+    public List<Exception> Failures { get; } = [];
+
     /// <summary>Operations of the stream that its image was given since it was opened.</summary>
     public long OperationCount => Served.Replica.Driver?.OperationCount ?? 0;
+
+    private async Task AcceptAsync(IConnectionListener listener)
+    {
+        while (await listener.AcceptAsync() is { } connection)
+        {
+            _ = ServeAsync(connection);
+        }
+    }
+
+    private async Task ServeAsync(ConnectionContext connection)
+    {
+        try
+        {
+            await Acceptor!.OnConnectedAsync(connection);
+        }
+        catch (Exception failure) when (failure is not OutOfMemoryException)
+        {
+            lock (Failures)
+            {
+                Failures.Add(failure);
+            }
+        }
+    }
 
     public void Stop()
     {

@@ -176,6 +176,7 @@ internal sealed class PeerVolume : IDisposable
         Assert.Equal(Pool.CapacityBytes, Pool.FreeBytes);
         foreach (PeerNode node in Nodes)
         {
+            Assert.Empty(node.Failures);
             node.Stop();
         }
     }
