@@ -1,5 +1,4 @@
 using Ublk.Replication.Primary;
-using Ublk.Replication.State;
 using Ublk.Uring;
 using Ublk.Wire.Blocks;
 using Ublk.Wire.Ids;
