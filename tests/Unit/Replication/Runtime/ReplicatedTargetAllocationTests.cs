@@ -1,4 +1,5 @@
 using Ublk.Testing;
+using Ublk.Tests.Unit.Replication.Peers;
 using Ublk.Uring;
 using Ublk.Wire.Blocks;
 using Xunit;
@@ -7,7 +8,7 @@ namespace Ublk.Tests.Unit.Replication.Runtime;
 
 /// <summary>
 /// Once warm, a write on three replicas, from the host's request through messages, rings and images to the
-/// answer, allocates nothing; neither do reads and flushes.
+/// answer, allocates nothing; neither do reads and flushes. So too where two of the replicas are behind sockets.
 /// </summary>
 public sealed class ReplicatedTargetAllocationTests
 {
@@ -21,7 +22,20 @@ public sealed class ReplicatedTargetAllocationTests
     {
         using LocalVolume volume = new LocalVolume(hasChecksums: hasChecksums).Start();
         volume.UntilInSync();
-        var host = new Host(volume);
+        AssertNothingIsAllocated(new Host(volume.Loop, volume.Pool, volume.Target));
+    }
+
+    [Fact]
+    public void NeitherDoTheyOverSockets()
+    {
+        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()]);
+        world.Attach();
+        world.UntilInSync();
+        AssertNothingIsAllocated(new Host(world.Loop, world.Pool, world.Volume));
+    }
+
+    private static void AssertNothingIsAllocated(Host host)
+    {
         void Run()
         {
             for (int i = 0; i < Rounds; i++)
@@ -37,7 +51,7 @@ public sealed class ReplicatedTargetAllocationTests
         Assert.True(host.EndedCount >= 3 * 2 * Rounds);
     }
 
-    private sealed class Host(LocalVolume volume) : IBlockCompletion
+    private sealed class Host(Loop loop, PayloadPool pool, IBlockTarget target) : IBlockCompletion
     {
         private IoBuffer _written;
         private IoBuffer _read;
@@ -49,17 +63,17 @@ public sealed class ReplicatedTargetAllocationTests
         public void Round(int i)
         {
             long offset = i % 1000 * 4096L;
-            while (!volume.Pool.TryRent(4096, out _written) || !volume.Pool.TryRent(4096, out _read))
+            while (!pool.TryRent(4096, out _written) || !pool.TryRent(4096, out _read))
             {
-                volume.Loop.DrainOrWait();
+                loop.DrainOrWait();
             }
 
             _written.Span.Fill((byte)i);
             Ask(BlockOperation.Write, offset, _written);
-            volume.Pool.Return(_written);
+            pool.Return(_written);
             Ask(BlockOperation.Read, offset, _read);
             FailureCount += _read.Span.IndexOfAnyExcept((byte)i) < 0 ? 0 : 1;
-            volume.Pool.Return(_read);
+            pool.Return(_read);
             if (i % 8 == 0)
             {
                 Ask(BlockOperation.Flush, 0, default);
@@ -75,11 +89,11 @@ public sealed class ReplicatedTargetAllocationTests
         private void Ask(BlockOperation operation, long offset, in IoBuffer buffer)
         {
             int before = EndedCount;
-            volume.Target.Submit(new BlockRequest(
+            target.Submit(new BlockRequest(
                 operation, BlockRequestFlags.None, offset, buffer.LengthBytes, buffer, 1), this);
             while (EndedCount == before)
             {
-                volume.Loop.DrainOrWait();
+                loop.DrainOrWait();
             }
         }
     }
