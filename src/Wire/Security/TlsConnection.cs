@@ -94,8 +94,8 @@ public sealed class TlsConnection : ConnectionContext, IDuplexPipe
         new TlsHandshake(connection, options, time).RunAsync(isServer: true, cancellationToken);
 
     /// <summary>
-    /// Makes it of a connection that this side has opened. From any thread. What the peer thinks of this
-    /// side's certificate shows only when it is read from: with TLS 1.3 it decides last.
+    /// Makes it of a connection that this side has opened. From any thread. As when it is accepted, what the
+    /// peer thinks of this side's certificate may show only when it is read from.
     /// </summary>
     /// <param name="connection">The connection, owned from now on: closed where the handshake fails.</param>
     /// <param name="options">This side.</param>
@@ -130,9 +130,12 @@ public sealed class TlsConnection : ConnectionContext, IDuplexPipe
 
         await _writer.Ended.ConfigureAwait(false);
         await _connection.DisposeAsync().ConfigureAwait(false);
-        await _tls.DisposeAsync().ConfigureAwait(false);
+        FreeTls();
     }
 #pragma warning restore CA2215
+
+    // Not asynchronously: that would flush what was completed.
+    private void FreeTls() => _tls.Dispose();
 
     private bool CompletePipes()
     {

@@ -48,9 +48,8 @@ internal sealed class TlsHandshake(ConnectionContext connection, TlsOptions opti
         }
         catch (Exception failure)
         {
-            await tls.DisposeAsync().ConfigureAwait(false);
             bool isLate = both.IsCancellationRequested && _refusal is null;
-            await HangUpAsync(isLate).ConfigureAwait(false);
+            await HangUpAsync(tls, isLate).ConfigureAwait(false);
             cancellationToken.ThrowIfCancellationRequested();
             if (!isLate && _refusal is null && failure is IOException or ConnectionAbortedException)
             {
@@ -131,6 +130,12 @@ internal sealed class TlsHandshake(ConnectionContext connection, TlsOptions opti
 
     // Types of records, from change_cipher_spec to application_data.
     private static bool IsTls(byte? firstByte) => firstByte is null or (>= 20 and <= 23);
+
+    private Task HangUpAsync(SslStream tls, bool isLate)
+    {
+        tls.Dispose();
+        return HangUpAsync(isLate);
+    }
 
     private async Task HangUpAsync(bool isLate)
     {

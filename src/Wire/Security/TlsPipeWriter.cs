@@ -36,7 +36,7 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
     private readonly Queue<Part> _payloads = new();
     private readonly byte[] _record = new byte[RecordBytes];
     private readonly LentMemory _lent = new();
-    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _ended = new();
     private long _writtenText;
     private long _committedText;
     private long _takenText;
@@ -154,9 +154,18 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
             _connection.Abort(new ConnectionAbortedException("the writer failed", exception));
         }
 
-        if (!_isSending)
+        if (_isSending)
+        {
+            return; // Which ends it.
+        }
+
+        if (_error is null)
         {
             _ = FinishAsync();
+        }
+        else
+        {
+            End();
         }
     }
 
@@ -167,7 +176,7 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
         {
             _ = await SendAsync(CancellationToken.None).ConfigureAwait(false);
         }
-        catch (Exception failure) when (failure is IOException or ConnectionAbortedException)
+        catch (Exception failure) when (failure == _error)
         {
         }
     }
@@ -185,14 +194,14 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
             }
 
             Commit();
-            FlushResult result;
-            do
+            FlushResult result = default;
+            while (IsPending && (_isCompleted || !result.IsCanceled))
             {
                 await EncryptAsync().ConfigureAwait(false);
                 result = await _output.FlushAsync(cancellationToken).ConfigureAwait(false);
                 Commit(); // The end may have been said meanwhile, behind some last words.
             }
-            while (IsPending && (_isCompleted || !result.IsCanceled));
+
             if (_isCompleted && _error is null)
             {
                 await _tls.ShutdownAsync().ConfigureAwait(false);
