@@ -62,12 +62,12 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
     /// <summary>Ends when it was completed and all is sent, or cannot be.</summary>
     public Task Ended => _ended.Task;
 
-    private bool IsPending =>
-        _error is null && (TextBeforePayload > 0 || (_payloads.Count > 0 && _payloads.Peek().At == _takenText));
+    private bool IsPending => _error is null && (TextBeforePayload > 0 || IsPayloadNext);
 
-    private int TextBeforePayload => (int)Math.Min(
-        _payloads.TryPeek(out Part next) ? Math.Min(next.At, _committedText) - _takenText
-            : _committedText - _takenText, int.MaxValue);
+    private bool IsPayloadNext => _payloads.TryPeek(out Part next) && next.At == _takenText;
+
+    private long TextBeforePayload =>
+        (_payloads.TryPeek(out Part next) ? Math.Min(next.At, _committedText) : _committedText) - _takenText;
 
     /// <inheritdoc/>
     public override Memory<byte> GetMemory(int sizeHint = 0)
@@ -244,9 +244,9 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
         while (filled < RecordBytes && IsPending)
         {
             int room = RecordBytes - filled;
-            if (TextBeforePayload is > 0 and int text)
+            if (TextBeforePayload is > 0 and long text)
             {
-                filled += TakeText(_record.AsSpan(filled, Math.Min(room, text)));
+                filled += TakeText(_record.AsSpan(filled, (int)Math.Min(room, text)));
                 continue;
             }
 

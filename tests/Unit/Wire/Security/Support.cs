@@ -57,17 +57,20 @@ internal sealed class Middleman
 {
     private readonly ManualScheduler _scheduler = new();
 
-    public Middleman(int pieceBytes = 1 << 20, long? cutAt = null, long? changeAt = null, int pause = 1 << 20)
+    public Middleman(int pieceBytes = 1 << 20, long? changeAt = null, int pause = 1 << 20)
     {
         (Client, MemoryConnection near) = MemoryConnection.Pair(_scheduler, pause);
         (Server, MemoryConnection far) = MemoryConnection.Pair(_scheduler, pause);
-        _ = PassAsync(near.Input, far.Output, ToServer, pieceBytes, cutAt, changeAt);
-        _ = PassAsync(far.Input, near.Output, ToClient, pieceBytes, null, null);
+        _ = PassAsync(near.Input, far.Output, ToServer, pieceBytes, changeAt);
+        _ = PassAsync(far.Input, near.Output, ToClient, pieceBytes, null);
     }
 
     public MemoryConnection Client { get; }
 
     public MemoryConnection Server { get; }
+
+    /// <summary>Bytes of the client after which its direction ends; null for none.</summary>
+    public long? CutAt { get; set; }
 
     /// <summary>All that the client has sent.</summary>
     public List<byte> ToServer { get; } = [];
@@ -119,8 +122,8 @@ internal sealed class Middleman
     }
 #pragma warning restore VSTHRD002
 
-    private static async Task PassAsync(
-        PipeReader from, PipeWriter to, List<byte> kept, int pieceBytes, long? cutAt, long? changeAt)
+    private async Task PassAsync(
+        PipeReader from, PipeWriter to, List<byte> kept, int pieceBytes, long? changeAt)
     {
         try
         {
@@ -128,7 +131,8 @@ internal sealed class Middleman
             {
                 ReadResult read = await from.ReadAsync().ConfigureAwait(false);
                 long count = Math.Min(read.Buffer.Length, pieceBytes);
-                count = cutAt is { } end ? Math.Min(count, end - kept.Count) : count;
+                long? end = kept == ToServer ? CutAt : null;
+                count = Math.Min(count, end - kept.Count ?? count);
                 byte[] piece = read.Buffer.Slice(0, count).ToArray();
                 from.AdvanceTo(read.Buffer.GetPosition(count));
                 if (changeAt - kept.Count is { } at && at >= 0 && at < piece.Length)
@@ -138,7 +142,7 @@ internal sealed class Middleman
 
                 kept.AddRange(piece);
                 await to.WriteAsync(piece).ConfigureAwait(false);
-                if ((read.IsCompleted && count == read.Buffer.Length) || kept.Count == cutAt)
+                if ((read.IsCompleted && count == read.Buffer.Length) || kept.Count == end)
                 {
                     break;
                 }

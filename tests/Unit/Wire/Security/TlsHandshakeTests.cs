@@ -213,8 +213,10 @@ public sealed class TlsHandshakeTests : IDisposable
         server = AcceptAsync(second);
         _ = second.Run(ConnectAsync(second, options));
         _ = second.Run(server);
-        Assert.Contains(old.TargetCertificate.SerialNumber, _cluster.Authority.Seen);
-        Assert.Contains(renewed.TargetCertificate.SerialNumber, _cluster.Authority.Seen);
+        Assert.Contains(
+            old.TargetCertificate.SerialNumber, _cluster.Authority.Seen, StringComparer.Ordinal);
+        Assert.Contains(
+            renewed.TargetCertificate.SerialNumber, _cluster.Authority.Seen, StringComparer.Ordinal);
         First.Await(Client.Output.WriteAsync(new byte[10]).AsTask());
         Assert.Equal(10, First.Run(stays.Input.ReadAsync().AsTask()).Buffer.Length);
 
@@ -245,7 +247,7 @@ public sealed class TlsHandshakeTests : IDisposable
     private static SslClientAuthenticationOptions Stranger(SslProtocols protocols) => new()
     {
         TargetHost = "", EnabledSslProtocols = protocols,
-        RemoteCertificateValidationCallback = (_, _, _, _) => true,
+        RemoteCertificateValidationCallback = (_, shown, _, _) => shown is not null,
     };
 
     private Task<TlsConnection> AcceptAsync(Middleman between, TlsOptions? options = null) =>

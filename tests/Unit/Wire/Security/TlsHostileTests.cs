@@ -117,7 +117,8 @@ public sealed class TlsHostileTests
     }
 
     // Nobody hangs up before the other side does.
-    private static async Task PlayStrangerAsync(EndPoint endPoint, int number, SslStreamCertificateContext wrong)
+    private static async Task PlayStrangerAsync(
+        EndPoint endPoint, int number, SslStreamCertificateContext wrong)
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(IPAddress.Parse($"127.0.0.{2 + number / Kinds % Addresses}"), 0));
@@ -129,13 +130,13 @@ public sealed class TlsHostileTests
             {
                 case 0:
                     break;
-                case 1 or 2 or 3:
+                case 1 or 2 or 3 or 4:
                     byte[] garbage = new byte[200];
                     new Random(number).NextBytes(garbage);
                     garbage[0] |= 0x80; // No record of TLS begins like that: it need not be waited for.
                     await stream.WriteAsync(garbage);
                     break;
-                case 4 or 5:
+                case 5 or 6 or 7:
                     await stream.WriteAsync(SessionBench.BytesOf(SessionBench.Theirs()));
                     break;
                 default:
@@ -144,8 +145,8 @@ public sealed class TlsHostileTests
                         await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions
                         {
                             TargetHost = "", EnabledSslProtocols = SslProtocols.Tls13,
-                            ClientCertificateContext = number % Kinds < 8 ? null : wrong,
-                            RemoteCertificateValidationCallback = (_, _, _, _) => true,
+                            ClientCertificateContext = number % Kinds == 8 ? null : wrong,
+                            RemoteCertificateValidationCallback = (_, shown, _, _) => shown is not null,
                         });
                         await ReadToTheEndAsync(tls);
                     }
@@ -182,7 +183,8 @@ public sealed class TlsHostileTests
     /// <summary>A peer that asks and is answered, one question at a time.</summary>
     private sealed class GoodPeer(Loop loop, PoolMemory memory) : ISessionHandler
     {
-        private readonly TaskCompletionSource _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource _opened =
+            new(TaskCreationOptions.RunContinuationsAsynchronously);
         private TaskCompletionSource? _answered;
         private Session? _session;
         private Task<SessionEnd>? _run;
@@ -190,7 +192,7 @@ public sealed class TlsHostileTests
 
         public int Exchanges { get; private set; }
 
-        public async Task StartAsync(IConnectionFactory factory, EndPoint endPoint)
+        public async Task StartAsync(TlsConnectionFactory factory, EndPoint endPoint)
         {
             ConnectionContext connection = await factory.ConnectAsync(endPoint);
             _session = new Session(

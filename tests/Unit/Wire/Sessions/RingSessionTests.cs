@@ -7,7 +7,6 @@ using Ublk.Wire;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 using Ublk.Wire.Sessions;
-using Ublk.Wire.Transport;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Wire.Sessions;
