@@ -23,7 +23,7 @@ internal sealed class TlsHandshake(ConnectionContext connection, TlsOptions opti
     private static readonly TimeSpan s_closeLimit = TimeSpan.FromSeconds(1);
 
     private readonly Loop? _loop = connection.Features.Get<Loop>();
-    private NodeId _peer;
+    private NodeId? _peer;
     private string? _refusal;
 
     /// <summary>Does it, or closes the connection.</summary>
@@ -44,7 +44,7 @@ internal sealed class TlsHandshake(ConnectionContext connection, TlsOptions opti
 
             await (isServer ? tls.AuthenticateAsServerAsync(AsServer(), both.Token)
                 : tls.AuthenticateAsClientAsync(AsClient(), both.Token)).ConfigureAwait(false);
-            return new TlsConnection(connection, _loop, tls, _peer);
+            return new TlsConnection(connection, _loop, tls, _peer!.Value); // Nobody is not trusted.
         }
         catch (Exception failure)
         {
@@ -100,8 +100,8 @@ internal sealed class TlsHandshake(ConnectionContext connection, TlsOptions opti
         }
 
         PeerIdentity identity = options.Trust.Identify(shown, chain?.ChainPolicy.ExtraStore ?? []);
-        _peer = identity.Node;
         _refusal = identity.Refusal;
+        _peer = _refusal is null ? identity.Node : null;
         return _refusal is null;
     }
 

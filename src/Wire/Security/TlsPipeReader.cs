@@ -82,8 +82,8 @@ internal sealed class TlsPipeReader(SslStream tls, PipeReader input) : PipeReade
     public override void Complete(Exception? exception = null)
     {
         _isHandedOut = false;
+        input.Complete(exception); // First: a read that waits fails before its memory is given back.
         _plain.Complete(exception);
-        input.Complete(exception);
     }
 
     private ReadResult HandOut(in ReadResult result)

@@ -32,7 +32,7 @@ public sealed class TlsHostileTests
     {
         using var cluster = new TlsCluster();
         using var others = new TestAuthority(TimeProvider.System);
-        LoopThread thread = await LoopThread.StartAsync(
+        using LoopThread thread = await LoopThread.StartAsync(
             new LoopOptions { Name = "hostile" }, TimeProvider.System,
             fault => Assert.Fail(fault.ToString()));
         Loop loop = thread.Loop;
