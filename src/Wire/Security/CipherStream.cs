@@ -88,7 +88,7 @@ internal sealed class CipherStream(IDuplexPipe pipes, Loop? loop) : Stream
     /// <param name="buffer">A few bytes.</param>
     public override void Write(ReadOnlySpan<byte> buffer)
     {
-        byte[] alert = buffer.ToArray();
+        byte[] alert = [.. buffer];
         void Say()
         {
             _output.Write(alert);
