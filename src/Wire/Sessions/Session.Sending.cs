@@ -117,12 +117,14 @@ public sealed partial class Session
                 _hasUnflushed = false;
                 _isFlushing = true;
                 _takenAt = _now;
-                if (!await TryFlushAsync().ConfigureAwait(false))
+                bool isSent = await TryFlushAsync().ConfigureAwait(false);
+                _isFlushing = false;
+                if (!isSent)
                 {
+                    _goesOn.Set(); // Or a side that reads nothing meanwhile would never hear of the break.
                     return;
                 }
 
-                _isFlushing = false;
                 _unsentBytes = 0;
                 if (_wantedBytes == 0)
                 {

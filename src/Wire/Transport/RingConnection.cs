@@ -28,7 +28,7 @@ public sealed class RingConnection : ConnectionContext, IDuplexPipe, ITransportM
         new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly long _number = Interlocked.Increment(ref s_lastNumber);
     private string? _id;
-    private IFeatureCollection? _features;
+    private FeatureCollection? _features;
     private IDictionary<object, object?>? _items;
     private bool _isAborted;
     private bool _isClosed;
@@ -67,8 +67,20 @@ public sealed class RingConnection : ConnectionContext, IDuplexPipe, ITransportM
         set => _id = value;
     }
 
-    /// <inheritdoc/>
-    public override IFeatureCollection Features => _features ??= new FeatureCollection();
+    /// <summary>Among them the <see cref="Loop"/>.</summary>
+    public override IFeatureCollection Features
+    {
+        get
+        {
+            if (_features is null)
+            {
+                _features = new FeatureCollection();
+                _features.Set(_loop);
+            }
+
+            return _features;
+        }
+    }
 
     /// <inheritdoc/>
     public override IDictionary<object, object?> Items

@@ -3,10 +3,12 @@ using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
+using Ublk.Tests.Unit.Wire.Security;
 using Ublk.Tests.Unit.Wire.Sessions;
 using Ublk.Uring;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
+using Ublk.Wire.Security;
 using Ublk.Wire.Sessions;
 using Ublk.Wire.Transport;
 
@@ -83,7 +85,7 @@ internal static class RingWire
 {
     private const long PoolBytes = 192L << 20;
 
-    public static async Task<WireFigures> PlayAsync(WireCell cell, int loops)
+    public static async Task<WireFigures> PlayAsync(WireCell cell, int loops, TlsCluster? tls = null)
     {
         var threads = new LoopThread[loops];
         var transports = new RingTransport[loops];
@@ -104,10 +106,11 @@ internal static class RingWire
         ConnectionContext client = await new RingConnectionFactory(near).ConnectAsync(listener.EndPoint)
             .ConfigureAwait(false);
         ConnectionContext server = (await accepting.ConfigureAwait(false))!;
+        (client, server) = await TlsWire.OverAsync(tls, client, server).ConfigureAwait(false);
         using var nearMemory = new PoolMemory(PoolBytes);
         using var farMemory = new PoolMemory(PoolBytes);
         var writing = new WritingSide(cell, nearMemory);
-        SessionOptions usual = SessionBench.Usual;
+        SessionOptions usual = SessionBench.Usual with { AllowsUnproved = tls is null };
         Task<SessionEnd> answer = await far.Loop.InvokeAsync(() => new Session(
             server, usual with { Node = new NodeId(2), StopsWhenBlocked = true }, farMemory,
             new AnsweringSide(farMemory)).RunAsync()).ConfigureAwait(false);
@@ -134,12 +137,29 @@ internal static class RingWire
     }
 }
 
+/// <summary>TLS over the connections of either, where it is wanted.</summary>
+internal static class TlsWire
+{
+    public static async Task<(ConnectionContext Client, ConnectionContext Server)> OverAsync(
+        TlsCluster? tls, ConnectionContext client, ConnectionContext server)
+    {
+        if (tls is null)
+        {
+            return (client, server);
+        }
+
+        Task<TlsConnection> accept = TlsConnection.AcceptAsync(server, tls.Far, TimeProvider.System);
+        Task<TlsConnection> connect = TlsConnection.ConnectAsync(client, tls.Near, TimeProvider.System);
+        return (await connect.ConfigureAwait(false), await accept.ConfigureAwait(false));
+    }
+}
+
 /// <summary>The same sessions on the sockets of Kestrel, as they are without any setting.</summary>
 internal static class KestrelWire
 {
     private const long PoolBytes = 192L << 20;
 
-    public static async Task<WireFigures> PlayAsync(WireCell cell)
+    public static async Task<WireFigures> PlayAsync(WireCell cell, TlsCluster? tls = null)
     {
         var factory = new SocketTransportFactory(
             Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance);
@@ -152,10 +172,11 @@ internal static class KestrelWire
         await socket.ConnectAsync(listener.EndPoint).ConfigureAwait(false);
         ConnectionContext client = clients.Create(socket);
         ConnectionContext server = (await listener.AcceptAsync().ConfigureAwait(false))!;
+        (client, server) = await TlsWire.OverAsync(tls, client, server).ConfigureAwait(false);
         using var nearMemory = new PoolMemory(PoolBytes);
         using var farMemory = new PoolMemory(PoolBytes);
         var writing = new WritingSide(cell, nearMemory);
-        SessionOptions usual = SessionBench.Usual with { FlushesInTurn = true };
+        SessionOptions usual = SessionBench.Usual with { FlushesInTurn = true, AllowsUnproved = tls is null };
         Task<SessionEnd> answer = new Session(
             server, usual with { Node = new NodeId(2) }, farMemory, new AnsweringSide(farMemory)).RunAsync();
         Task<SessionEnd> write = new Session(client, usual, nearMemory, writing).RunAsync();

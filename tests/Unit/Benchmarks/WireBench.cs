@@ -1,13 +1,15 @@
 using System.Diagnostics;
 using System.Globalization;
+using Ublk.Tests.Unit.Wire.Security;
 
 namespace Ublk.Tests.Unit.Benchmarks;
 
 /// <summary>
 /// What a write and its answer cost between two sides of this process, over TCP on the loopback: sessions on
-/// the ring, on one loop and on two; the same sessions on the sockets of Kestrel; and two yardsticks that
-/// have no protocol, threads that block on sockets and move the same bytes, and a copy of the payload in
-/// memory. In turn, medians of the rounds. Checksums are not computed: they are the volume's.
+/// the ring, on one loop and on two; the same sessions on the sockets of Kestrel; all of these over TLS; and
+/// two yardsticks that have no protocol, threads that block on sockets and move the same bytes, and a copy
+/// of the payload in memory. In turn, medians of the rounds. Checksums are not computed: they are the
+/// volume's.
 /// </summary>
 internal static class WireBench
 {
@@ -20,13 +22,17 @@ internal static class WireBench
     /// <summary>Runs all of it.</summary>
     public static async Task<int> RunAsync()
     {
+        using var tls = new TlsCluster();
         (string Name, Func<WireCell, Task<WireFigures>> Play)[] ways =
         [
             ("one loop", cell => RingWire.PlayAsync(cell, loops: 1)),
             ("two loops", cell => RingWire.PlayAsync(cell, loops: 2)),
-            ("Kestrel", KestrelWire.PlayAsync),
+            ("Kestrel", cell => KestrelWire.PlayAsync(cell)),
             ("blocking", cell => Task.Run(() => BlockingWire.Play(cell))),
             ("copy", cell => Task.FromResult(CopyWire.Play(cell))),
+            ("one loop, TLS", cell => RingWire.PlayAsync(cell, loops: 1, tls)),
+            ("two loops, TLS", cell => RingWire.PlayAsync(cell, loops: 2, tls)),
+            ("Kestrel, TLS", cell => KestrelWire.PlayAsync(cell, tls)),
         ];
         Console.WriteLine($"{Environment.ProcessorCount} processors; each figure is the median of {Rounds}");
         Console.WriteLine("operations per second (CPU microseconds each) median microseconds at depth 1");

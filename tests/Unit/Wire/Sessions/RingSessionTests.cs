@@ -7,7 +7,6 @@ using Ublk.Wire;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
 using Ublk.Wire.Sessions;
-using Ublk.Wire.Transport;
 using Xunit;
 
 namespace Ublk.Tests.Unit.Wire.Sessions;
@@ -111,13 +110,20 @@ internal sealed class WritePair : ISessionHandler, IDisposable
     private readonly uint _crc;
 
     public WritePair(TransportWorld world, PoolMemory memory, bool isUnix, int payloadBytes)
+        : this(world, memory, world.Pair(isUnix), payloadBytes, isProved: false)
+    {
+    }
+
+    public WritePair(
+        TransportWorld world, PoolMemory memory, (ConnectionContext Near, ConnectionContext Far) pair,
+        int payloadBytes, bool isProved)
     {
         _world = world;
         _memory = memory;
         _payloadBytes = payloadBytes;
         _crc = Crc32C.Compute(Pattern.Bytes(payloadBytes));
-        (NearConnection, FarConnection) = world.Pair(isUnix);
-        SessionOptions usual = SessionBench.Usual;
+        (NearConnection, FarConnection) = pair;
+        SessionOptions usual = SessionBench.Usual with { AllowsUnproved = !isProved };
         Near = new Session(NearConnection, usual, memory, this);
         Far = new Session(
             FarConnection, usual with { Node = new NodeId(2), StopsWhenBlocked = true }, memory, this);
@@ -125,9 +131,9 @@ internal sealed class WritePair : ISessionHandler, IDisposable
         world.Loop.Until(() => Near.Stage == SessionStage.Open && Far.Stage == SessionStage.Open);
     }
 
-    public RingConnection NearConnection { get; }
+    public ConnectionContext NearConnection { get; }
 
-    public RingConnection FarConnection { get; }
+    public ConnectionContext FarConnection { get; }
 
     public Session Near { get; }
 

@@ -122,6 +122,13 @@ internal sealed class SessionBench : IDisposable, IDuplexPipe
 
     public void HangUp() => _toSession.Writer.Complete();
 
+    /// <summary>The connection breaks, in both directions.</summary>
+    public void Break(IOException why)
+    {
+        _toSession.Writer.Complete(why);
+        _fromSession.Reader.Complete(why);
+    }
+
     public void Dispose()
     {
         HangUp();

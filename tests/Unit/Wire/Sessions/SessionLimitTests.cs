@@ -201,6 +201,19 @@ public sealed class SessionLimitTests
         Assert.True(bench.Memory.IsWhole);
     }
 
+    // It reads nothing while its answers are not taken.
+    [Fact]
+    public void ASideThatIsBlockedHearsOfABreak()
+    {
+        using var bench = new SessionBench(
+            SessionBench.Usual with { StopsWhenBlocked = true }, pauseBytes: 16);
+        bench.Say(SessionBench.Theirs());
+        Assert.Equal(SessionStage.Open, bench.Session.Stage);
+        bench.Break(new IOException("it broke"));
+        Assert.True(bench.Run.IsCompletedSuccessfully);
+        Assert.Equal((SessionEndCause.Lost, "it broke"), (bench.Handler.End!.Cause, bench.Handler.End.Text));
+    }
+
     private static Write Message(int bytes) => new(
         new Epoch(1), new Sequence(1), Mutation.Write, MutationFlags.None, 0, bytes, 0, new Sequence(0),
         new View(1));
