@@ -7,13 +7,14 @@ namespace Ublk.Tests.Unit.Replication.Peers;
 public sealed class AttachedVolumeTests
 {
     [Theory]
-    [InlineData(true, 2)]
-    [InlineData(true, 1)]
-    [InlineData(false, 3)]
-    public void WhatIsWrittenIsOnAllReplicas(bool hasLocal, int peers)
+    [InlineData(true, 2, false)]
+    [InlineData(true, 2, true)]
+    [InlineData(true, 1, false)]
+    [InlineData(false, 3, true)]
+    public void WhatIsWrittenIsOnAllReplicas(bool hasLocal, int peers, bool hasTls)
     {
         using var world = new PeerVolume(
-            [.. Enumerable.Range(0, peers).Select(_ => new LoopbackNet())], hasLocal);
+            [.. Enumerable.Range(0, peers).Select(_ => new LoopbackNet())], hasLocal, hasTls);
         world.Attach();
         Work(world, 2000);
         world.UntilInSync();
@@ -55,6 +56,20 @@ public sealed class AttachedVolumeTests
         Work(world, 300);
         world.CheckAll();
         Assert.Contains("onnect", world.Volume.Status()[2].Problem!, StringComparison.Ordinal);
+    }
+
+    // What the operator reads names the node and what is wrong with it.
+    [Fact]
+    public void ANodeWhoseCertificateIsRevokedIsNoPeer()
+    {
+        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()], hasTls: true);
+        world.Authority!.Revoke(world.Nodes[2].Certificate!);
+        world.Attach();
+        AttachedVolumeTests.Work(world, 100);
+        VolumePlaceStatus status = world.Volume.Status()[2];
+        Assert.Equal(LocalReplicaStage.Closed, status.Stage);
+        Assert.Contains("revoked", status.Problem!, StringComparison.Ordinal);
+        Assert.Equal(LocalReplicaStage.InSync, world.Volume.Status()[1].Stage);
     }
 
     internal static void Work(PeerVolume world, int writes)

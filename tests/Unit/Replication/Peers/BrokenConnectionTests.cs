@@ -8,19 +8,19 @@ namespace Ublk.Tests.Unit.Replication.Peers;
 /// </summary>
 public sealed class BrokenConnectionTests(ITestOutputHelper output)
 {
-    private const int Faults = 2000;
-
-    [Fact]
-    public void NoWriteIsLostOrAppliedTwice()
+    [Theory]
+    [InlineData(true, 2000)]
+    [InlineData(false, 400)]
+    public void NoWriteIsLostOrAppliedTwice(bool hasTls, int faults)
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "network namespaces need root");
         using var net = new NetworkNamespaces(peers: 2);
         using Relay one = new(net, 1), two = new(net, 2);
-        using var world = new PeerVolume([one, two]);
+        using var world = new PeerVolume([one, two], hasTls: hasTls);
         world.Attach();
         world.UntilInSync();
         one.IsBad = two.IsBad = true;
-        while (one.FaultCount + two.FaultCount < Faults)
+        while (one.FaultCount + two.FaultCount < faults)
         {
             Step(world);
         }

@@ -1,10 +1,12 @@
 using System.Net;
+using System.Net.Security;
 using Microsoft.AspNetCore.Connections;
 using Ublk.Replication.Runtime;
 using Ublk.Replication.Store;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Wire.Ids;
 using Ublk.Wire.Messages;
+using Ublk.Wire.Security;
 using Ublk.Wire.Sessions;
 using Ublk.Wire.Transport;
 
@@ -48,7 +50,7 @@ internal sealed class PeerNode
         });
         _server = new ReplicaServer(world.Loop, new ReplicaServerOptions
         {
-            Session = PeerVolume.SessionOf(node, isAsked: true),
+            Session = world.SessionOf(node, isAsked: true),
             LiveDirectory = Path.Combine(directory.Root, "live"),
             Tick = TimeSpan.FromMilliseconds(10),
         });
@@ -61,14 +63,19 @@ internal sealed class PeerNode
             return;
         }
 
+        TlsOptions? tls = world.Authority is null ? null : world.TlsOf(node);
+        Certificate = tls?.Certificate();
+        ISessionHost host = tls is null ? _server : new TlsSessionHost(tls, _server, TimeProvider.System);
         Acceptor = new SessionAcceptor(
-            new SessionAcceptorOptions(), _server, (peer, end) => Refusals.Add($"{peer}: {end.Text}"));
+            new SessionAcceptorOptions(), host, (peer, end) => Refusals.Add($"{peer}: {end.Text}"));
         _listener = net.Listen(new RingConnectionListenerFactory(world.Transport, new RingListenerOptions()));
         _ = AcceptAsync(_listener);
+        IConnectionFactory factory = net.FromHost(new RingConnectionFactory(world.Transport));
         Place = new VolumePlace(member, null, new ReplicaPeerOptions
         {
-            Session = PeerVolume.SessionOf(1, isAsked: false) with { Peer = new NodeId(node) },
-            Factory = net.FromHost(new RingConnectionFactory(world.Transport)),
+            Session = world.SessionOf(1, isAsked: false) with { Peer = new NodeId(node) },
+            Factory = world.Authority is null ? factory
+                : new TlsConnectionFactory(factory, world.TlsOf(1), TimeProvider.System),
             EndPoint = net.Address,
         });
     }
@@ -80,6 +87,9 @@ internal sealed class PeerNode
     public VolumePlace Place { get; }
 
     public SessionAcceptor? Acceptor { get; }
+
+    /// <summary>What it shows; null without TLS.</summary>
+    public SslStreamCertificateContext? Certificate { get; }
 
     public List<string> Refusals { get; } = [];
 

@@ -1,10 +1,13 @@
+using System.Net.Security;
 using Ublk.Replication.Runtime;
 using Ublk.Replication.State;
+using Ublk.Testing;
 using Ublk.Testing.Replicas;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Uring;
 using Ublk.Wire.Blocks;
 using Ublk.Wire.Ids;
+using Ublk.Wire.Security;
 using Ublk.Wire.Sessions;
 using Ublk.Wire.Transport;
 using Xunit;
@@ -27,8 +30,10 @@ internal sealed class PeerVolume : IDisposable
     private ulong _lastOperation;
     private ulong _epoch;
 
-    public PeerVolume(IReadOnlyList<IPeerNet> nets, bool hasLocal = true, long sizeBytes = 16 << 20)
+    public PeerVolume(
+        IReadOnlyList<IPeerNet> nets, bool hasLocal = true, bool hasTls = false, long sizeBytes = 16 << 20)
     {
+        Authority = hasTls ? new TestAuthority(TimeProvider.System) : null;
         SizeBytes = sizeBytes;
         Loop = new Loop(
             new LoopOptions { MaxOperations = 8192, BufferTableSlots = 64, FileTableSlots = 64 },
@@ -61,6 +66,9 @@ internal sealed class PeerVolume : IDisposable
 
     public List<PeerNode> Nodes { get; } = [];
 
+    /// <summary>Issues certificates to the nodes; null without TLS.</summary>
+    public TestAuthority? Authority { get; }
+
     public AttachedVolume Volume { get; private set; } = null!;
 
     public int OpenCount { get; private set; }
@@ -69,10 +77,18 @@ internal sealed class PeerVolume : IDisposable
 
     public Random Random { get; } = new(3);
 
-    public static SessionOptions SessionOf(uint node, bool isAsked) => new()
+    public SessionOptions SessionOf(uint node, bool isAsked) => new()
     {
-        Cluster = s_cluster, Node = new NodeId(node), AllowsUnproved = true, StopsWhenBlocked = isAsked,
+        Cluster = s_cluster, Node = new NodeId(node), AllowsUnproved = Authority is null,
+        StopsWhenBlocked = isAsked,
     };
+
+    /// <summary>A node's side of TLS.</summary>
+    public TlsOptions TlsOf(uint node)
+    {
+        SslStreamCertificateContext certificate = Authority!.Issue(new NodeId(node));
+        return new TlsOptions { Certificate = () => certificate, Trust = Authority };
+    }
 
     /// <summary>Attaches the volume, in an epoch above all before.</summary>
     public void Attach(bool mustServe = true)
@@ -220,6 +236,7 @@ internal sealed class PeerVolume : IDisposable
         Transport.Dispose();
         Pool.Dispose();
         Loop.Dispose();
+        Authority?.Dispose();
         _directory.Dispose();
     }
 

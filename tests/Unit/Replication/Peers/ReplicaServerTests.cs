@@ -121,7 +121,7 @@ public sealed class ReplicaServerTests : IDisposable
             world.Until(() => connecting.IsCompleted);
 #pragma warning disable VSTHRD002 // It has ended.
             _session = new Session(
-                connecting.Result, PeerVolume.SessionOf(1, isAsked: false), this, this);
+                connecting.Result, world.SessionOf(1, isAsked: false), this, this);
 #pragma warning restore VSTHRD002
             _run = _session.RunAsync();
             world.Until(() => _session.Stage == SessionStage.Open);

@@ -25,16 +25,20 @@ public sealed class ReplicatedTargetAllocationTests
         AssertNothingIsAllocated(new Host(volume.Loop, volume.Pool, volume.Target));
     }
 
-    [Fact]
-    public void NeitherDoTheyOverSockets()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void NeitherDoTheyOverSockets(bool hasTls)
     {
-        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()]);
+        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()], hasTls: hasTls);
         world.Attach();
         world.UntilInSync();
-        AssertNothingIsAllocated(new Host(world.Loop, world.Pool, world.Volume));
+        // SslStream makes something now and then: less than 4 bytes a request.
+        AssertNothingIsAllocated(
+            new Host(world.Loop, world.Pool, world.Volume), mostBytes: hasTls ? 4 * 2 * Rounds : 0);
     }
 
-    private static void AssertNothingIsAllocated(Host host)
+    private static void AssertNothingIsAllocated(Host host, long mostBytes = 0)
     {
         void Run()
         {
@@ -46,7 +50,7 @@ public sealed class ReplicatedTargetAllocationTests
 
         Run();
         Run();
-        Assert.Equal(0, Allocation.Steady(Run));
+        Assert.InRange(Allocation.Steady(Run), 0, mostBytes);
         Assert.Equal(0, host.FailureCount);
         Assert.True(host.EndedCount >= 3 * 2 * Rounds);
     }
