@@ -28,7 +28,9 @@ public sealed partial class BlockImage
         return isAllHole;
     }
 
-    /// <summary>Looks for the next hole. Source: lseek(2), SEEK_HOLE; the end of a file counts as one.</summary>
+    /// <summary>
+    /// Looks for the next hole. Source: lseek(2), SEEK_HOLE; the end of a file counts as one.
+    /// </summary>
     /// <param name="offsetBytes">Where to begin.</param>
     /// <param name="holeBytes">Offset of the first byte at or behind it that is not stored.</param>
     /// <returns>False where the filesystem or device does not tell.</returns>

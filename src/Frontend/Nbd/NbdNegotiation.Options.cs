@@ -171,8 +171,8 @@ internal sealed partial class NbdNegotiation
     }
 
     /// <summary>
-    /// Sectors: what clients keep to that do not ask. The protocol's own default is 1 byte, but no client in use
-    /// that does without asking reads or writes less than a sector; one that does gets EINVAL.
+    /// Sectors: what clients keep to that do not ask. The protocol's own default is 1 byte, but no client in
+    /// use that does without asking reads or writes less than a sector; one that does gets EINVAL.
     /// </summary>
     private const int DefaultBlockBytes = 512;
 
@@ -214,7 +214,8 @@ internal sealed partial class NbdNegotiation
         _contextExport = isSet ? null : _contextExport; // Also where it fails.
         if (_style == NbdReplyStyle.Simple)
         {
-            NbdOptionReplies.End(output, option, NbdOptionReply.Invalid, "ask for structured replies first"u8);
+            NbdOptionReplies.End(
+                output, option, NbdOptionReply.Invalid, "ask for structured replies first"u8);
             return;
         }
 

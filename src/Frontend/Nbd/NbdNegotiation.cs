@@ -22,7 +22,8 @@ internal enum NbdNegotiationStage : byte
     /// <summary>The client asks, one option after the other.</summary>
     Options,
     /// <summary>
-    /// STARTTLS was granted. What follows is the handshake of TLS; then <see cref="NbdNegotiation.OnSecured"/>.
+    /// STARTTLS was granted. What follows is the handshake of TLS; then
+    /// <see cref="NbdNegotiation.OnSecured"/>.
     /// </summary>
     Securing,
     /// <summary>An export was chosen: what follows are requests.</summary>
@@ -58,8 +59,9 @@ internal sealed record NbdNegotiationOptions
 }
 
 /// <summary>
-/// The server's side of the fixed newstyle handshake: bytes in, bytes out, and in the end an agreement or none.
-/// No sockets, no clock. Takes one message at a time, so that what it answers can be sent before the next.
+/// The server's side of the fixed newstyle handshake: bytes in, bytes out, and in the end an agreement or
+/// none. No sockets, no clock. Takes one message at a time, so that what it answers can be sent before the
+/// next.
 /// </summary>
 internal sealed partial class NbdNegotiation
 {

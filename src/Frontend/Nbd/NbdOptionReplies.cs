@@ -3,7 +3,9 @@ using System.Buffers.Binary;
 
 namespace Ublk.Frontend.Nbd;
 
-/// <summary>Writes what options are answered with ("Fixed newstyle negotiation", "Option reply types").</summary>
+/// <summary>
+/// Writes what options are answered with ("Fixed newstyle negotiation", "Option reply types").
+/// </summary>
 internal static class NbdOptionReplies
 {
     /// <summary>Longest part of a reply with two texts in it.</summary>

@@ -1,8 +1,9 @@
 namespace Ublk.Frontend.Nbd;
 
 /// <summary>
-/// Numbers of the NBD protocol; every field is in network byte order. Source: doc/proto.md of the nbd project,
-/// "Values" and "Message layouts"; what belongs to extended headers is from its branch extension-ext-header.
+/// Numbers of the NBD protocol; every field is in network byte order. Source: doc/proto.md of the nbd
+/// project, "Values" and "Message layouts"; what belongs to extended headers is from its branch
+/// extension-ext-header.
 /// </summary>
 internal static class NbdProtocol
 {

@@ -45,7 +45,9 @@ internal static class NbdReplyWriter
         return length + sizeof(ulong);
     }
 
-    /// <summary>The request was not done. The text is for people; simple replies have no place for it.</summary>
+    /// <summary>
+    /// The request was not done. The text is for people; simple replies have no place for it.
+    /// </summary>
     public static int Error(
         Span<byte> room, NbdReplyStyle style, in NbdRequest request, NbdError error, ReadOnlySpan<byte> text)
     {

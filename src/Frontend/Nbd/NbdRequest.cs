@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 
 namespace Ublk.Frontend.Nbd;
 
-/// <summary>One request as the client wrote it; nothing of it has been checked but the magic number.</summary>
+/// <summary>
+/// One request as the client wrote it; nothing of it has been checked but the magic number.
+/// </summary>
 /// <param name="Command">What it asks for, maybe unknown.</param>
 /// <param name="Flags">How, maybe unknown.</param>
 /// <param name="Cookie">The client's name for it, repeated in the reply.</param>
@@ -22,7 +24,9 @@ internal readonly record struct NbdRequest(
     public static int HeadBytes(NbdReplyStyle style) =>
         style == NbdReplyStyle.Extended ? ExtendedBytes : CompactBytes;
 
-    /// <summary>Reads a head. False when it begins with another magic number: then nothing more is known.</summary>
+    /// <summary>
+    /// Reads a head. False when it begins with another magic number: then nothing more is known.
+    /// </summary>
     /// <param name="head">As long as <see cref="HeadBytes"/>.</param>
     /// <param name="style">What was negotiated.</param>
     /// <param name="request">The request.</param>

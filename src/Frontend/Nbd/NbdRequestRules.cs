@@ -15,8 +15,8 @@ internal readonly record struct NbdRequestRules(
     NbdReplyStyle Style, int BlockBytes, int MaxPayloadBytes, bool IsReadOnly, bool CanTrim, bool HasContext)
 {
     /// <summary>
-    /// Whether a request can be served, before anything of it was done. Order of the answers: is it known, may
-    /// it be, is its range sound.
+    /// Whether a request can be served, before anything of it was done. Order of the answers: is it known,
+    /// may it be, is its range sound.
     /// </summary>
     /// <param name="request">Any request but a disconnect.</param>
     /// <param name="sizeBytes">Size of the export now.</param>

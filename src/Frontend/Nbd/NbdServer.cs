@@ -5,9 +5,9 @@ using Ublk.Uring;
 namespace Ublk.Frontend.Nbd;
 
 /// <summary>
-/// Serves exports to NBD clients. Connections may come from any listener whose connections belong to the loop;
-/// everything about them happens on its thread. Requests of all connections to an export meet in its target, in
-/// the order in which they were read.
+/// Serves exports to NBD clients. Connections may come from any listener whose connections belong to the
+/// loop; everything about them happens on its thread. Requests of all connections to an export meet in its
+/// target, in the order in which they were read.
 /// </summary>
 public sealed class NbdServer
 {
@@ -31,13 +31,17 @@ public sealed class NbdServer
     /// <summary>Makes a server that has no connection yet; on the loop's thread.</summary>
     /// <param name="loop">The loop of the targets.</param>
     /// <param name="pool">
-    /// Memory for payload, 2 MiB or more, shared by all connections; where a target keeps what is written, the
-    /// pool it needs. Lives longer than the server.
+    /// Memory for payload, 2 MiB or more, shared by all connections; where a target keeps what is written,
+    /// the pool it needs. Lives longer than the server.
     /// </param>
-    /// <param name="exports">1 to <see cref="MaxExports"/>; the first is the default. All on this loop.</param>
+    /// <param name="exports">
+    /// 1 to <see cref="MaxExports"/>; the first is the default. All on this loop.
+    /// </param>
     /// <param name="options">Limits.</param>
     /// <param name="time">Clock of the pause between attempts to accept.</param>
-    /// <exception cref="ArgumentException">The exports are too many, or two have one name.</exception>
+    /// <exception cref="ArgumentException">
+    /// The exports are too many, two have one name, or memory or TLS lacks.
+    /// </exception>
     public NbdServer(
         Loop loop, PayloadPool pool, IReadOnlyList<NbdExport> exports, NbdServerOptions options,
         TimeProvider time)
@@ -47,6 +51,11 @@ public sealed class NbdServer
         if (Math.Min(pool.CapacityBytes / 2, options.MaxPayloadMemoryBytes) < PayloadPool.MaxBlockBytes)
         {
             throw new ArgumentException("too little memory for payload", nameof(pool));
+        }
+
+        if (options.TlsPolicy != NbdTlsPolicy.None && options.Tls is null)
+        {
+            throw new ArgumentException("clients are offered TLS, and there is none", nameof(options));
         }
 
         if (!pool.TryRent(ZeroBytes, out IoBuffer zeros))
@@ -134,10 +143,12 @@ public sealed class NbdServer
     }
 
     /// <summary>
-    /// Ends all connections: what is in hand is finished and answered, what comes meanwhile gets ESHUTDOWN, then
-    /// they are hung up on. From any thread; the listeners were unbound before.
+    /// Ends all connections: what is in hand is finished and answered, what comes meanwhile gets ESHUTDOWN,
+    /// then they are hung up on. From any thread; the listeners were unbound before.
     /// </summary>
-    /// <param name="limit">After that, connections are aborted; the target's requests still end first.</param>
+    /// <param name="limit">
+    /// After that, connections are aborted; the target's requests still end first.
+    /// </param>
     public async Task StopAsync(TimeSpan limit)
     {
         Task ended = Task.WhenAll(await _loop.InvokeAsync(() => Stop()).ConfigureAwait(false));

@@ -6,8 +6,8 @@ namespace Ublk.Frontend.Nbd;
 public interface INbdTls
 {
     /// <summary>
-    /// Does the handshake of TLS as the server, and checks the client. On the loop's thread, where it also has
-    /// to answer, and where the pipes of what it answers have to continue.
+    /// Does the handshake of TLS as the server, and checks the client. On the loop's thread, where it also
+    /// has to answer, and where the pipes of what it answers have to continue.
     /// </summary>
     /// <param name="connection">The connection; what is answered owns it.</param>
     /// <returns>The connection to go on with.</returns>
@@ -34,8 +34,8 @@ public sealed record NbdServerOptions
     public int MaxRequests { get; init; } = 128;
 
     /// <summary>
-    /// Memory for payload in bytes: 1 MiB or more, so that one client cannot have all of it. The longest read or
-    /// write is 32 MiB, this, or what the server's memory holds, whichever is least.
+    /// Memory for payload in bytes: 1 MiB or more, so that one client cannot have all of it. The longest read
+    /// or write is 32 MiB, this, or what the server's memory holds, whichever is least.
     /// </summary>
     public long MaxPayloadMemoryBytes { get; init; } = NbdProtocol.MaxPayloadBytes;
 

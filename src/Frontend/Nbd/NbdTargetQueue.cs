@@ -4,8 +4,9 @@ using Ublk.Wire.Blocks;
 namespace Ublk.Frontend.Nbd;
 
 /// <summary>
-/// The requests of all clients of one export on their way to its target, which takes only so many at once: what
-/// is more waits in line. On the target's loop; no allocation per request once the line was as long before.
+/// The requests of all clients of one export on their way to its target, which takes only so many at once:
+/// what is more waits in line. On the target's loop; no allocation per request once the line was as long
+/// before.
 /// </summary>
 /// <param name="target">The target.</param>
 /// <param name="maxRequests">Requests that it is given at once.</param>

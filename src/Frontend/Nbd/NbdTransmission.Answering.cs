@@ -21,7 +21,8 @@ internal sealed partial class NbdTransmission
     private void Finish(int slot)
     {
         Operation operation = _operations[slot];
-        if (operation.Outcome == NbdOutcome.Done && operation.Request.Command == NbdCommand.Read && !_isBroken)
+        bool isRead = operation.Request.Command == NbdCommand.Read;
+        if (isRead && operation.Outcome == NbdOutcome.Done && !_isBroken)
         {
             _operations.Return(slot);
             AnswerData(operation.Request, operation.FirstPart);

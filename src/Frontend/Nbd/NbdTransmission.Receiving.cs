@@ -6,8 +6,8 @@ using Ublk.Uring;
 namespace Ublk.Frontend.Nbd;
 
 /// <content>
-/// What comes: heads, and the payload of writes, which is received into the memory it is written from. Nothing
-/// more is read while requests, memory, or room for replies lack.
+/// What comes: heads, and the payload of writes, which is received into the memory it is written from.
+/// Nothing more is read while requests, memory, or room for replies lack.
 /// </content>
 internal sealed partial class NbdTransmission
 {
@@ -32,7 +32,9 @@ internal sealed partial class NbdTransmission
         Memory,
         /// <summary>The next bytes are the current request's payload.</summary>
         Payload,
-        /// <summary>The next bytes are payload of a request that was refused; its reply follows then.</summary>
+        /// <summary>
+        /// The next bytes are payload of a request that was refused; its reply follows then.
+        /// </summary>
         Skip,
         /// <summary>Nothing more is read.</summary>
         Ended,
@@ -47,7 +49,8 @@ internal sealed partial class NbdTransmission
             return true;
         }
 
-        // Whoever is first in line keeps what it gets, and nobody else keeps a part: so it gets all in the end.
+        // Whoever is first in line keeps what it gets, and nobody else keeps a part: so it gets all in the
+        // end.
         if (!TryRentAll(_current))
         {
             return false;

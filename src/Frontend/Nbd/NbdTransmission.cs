@@ -15,8 +15,8 @@ internal sealed record NbdTransmissionOptions
     public int MaxRequests { get; init; } = 128;
 
     /// <summary>
-    /// Memory for payload in bytes, of requests and of replies that are not sent; more is read when some of it
-    /// came back. A single request may have more.
+    /// Memory for payload in bytes, of requests and of replies that are not sent; more is read when some of
+    /// it came back. A single request may have more.
     /// </summary>
     public long MaxHeldBytes { get; init; } = NbdProtocol.MaxPayloadBytes;
 
@@ -33,10 +33,10 @@ internal sealed record NbdTransmissionOptions
 }
 
 /// <summary>
-/// The transmission phase of one connection: requests come one behind the other, go to the target many at once,
-/// and are answered as they end. It knows no sockets and no clock. On the loop's thread; no allocation per
-/// request. Requests that were taken are carried out and answered whatever comes then; only a connection that
-/// broke gets no answers.
+/// The transmission phase of one connection: requests come one behind the other, go to the target many at
+/// once, and are answered as they end. It knows no sockets and no clock. On the loop's thread; no allocation
+/// per request. Requests that were taken are carried out and answered whatever comes then; only a connection
+/// that broke gets no answers.
 /// </summary>
 internal sealed partial class NbdTransmission : IBlockCompletion, IPayloadOwner, IPayloadWaiter
 {
@@ -61,8 +61,8 @@ internal sealed partial class NbdTransmission : IBlockCompletion, IPayloadOwner,
 
     /// <summary>Nothing happens before <see cref="RunAsync"/>.</summary>
     /// <param name="pipes">
-    /// The connection, whose continuations run on the loop's thread; it stays the caller's, and is closed only
-    /// after the end.
+    /// The connection, whose continuations run on the loop's thread; it stays the caller's, and is closed
+    /// only after the end.
     /// </param>
     /// <param name="agreement">What was negotiated.</param>
     /// <param name="options">Limits.</param>
@@ -86,7 +86,8 @@ internal sealed partial class NbdTransmission : IBlockCompletion, IPayloadOwner,
         _operations = new SlotTable<Operation>(options.MaxRequests, "requests of an NBD client");
 
         // Each request has one part, and one more for every block that its memory goes beyond one.
-        int blocks = (int)(Math.Max(options.MaxHeldBytes, options.MaxPayloadBytes) / PayloadPool.MaxBlockBytes);
+        long mostBytes = Math.Max(options.MaxHeldBytes, options.MaxPayloadBytes);
+        int blocks = (int)(mostBytes / PayloadPool.MaxBlockBytes);
         _parts = new SlotTable<Part>(options.MaxRequests + blocks + 1, "payload blocks of an NBD client");
     }
 
@@ -103,7 +104,8 @@ internal sealed partial class NbdTransmission : IBlockCompletion, IPayloadOwner,
     public long AnsweredCount { get; private set; }
 
     /// <summary>
-    /// Serves until the client goes, or the stop; ends when everything that was taken is answered and flushed.
+    /// Serves until the client goes, or the stop; ends when everything that was taken is answered and
+    /// flushed.
     /// </summary>
     public async Task RunAsync()
     {
@@ -129,8 +131,8 @@ internal sealed partial class NbdTransmission : IBlockCompletion, IPayloadOwner,
     }
 
     /// <summary>
-    /// The server goes: what was begun is finished and answered, what comes now is refused, and when nothing is
-    /// in hand it ends.
+    /// The server goes: what was begun is finished and answered, what comes now is refused, and when nothing
+    /// is in hand it ends.
     /// </summary>
     public void Stop()
     {

@@ -92,8 +92,8 @@ internal static class ExportCommand
             $"at most {NbdExport.MaxTextBytes} bytes");
         s_nbd.Validators.Add(result =>
         {
-            if (AttachOptions.TryGet(result.GetValueOrDefault<string>, out string? text) && text is not null &&
-                !NbdAddress.TryParse(text, out _, out string? problem))
+            if (AttachOptions.TryGet(result.GetValueOrDefault<string>, out string? text) &&
+                text is not null && !NbdAddress.TryParse(text, out _, out string? problem))
             {
                 result.AddError($"{s_nbd.Name}: {problem}");
             }

@@ -157,7 +157,7 @@ internal sealed class LocalExport(Output output, TimeProvider time)
         LocalForeground.NotifySystemd();
     }
 
-    private Task SignalAsync() => _signals.Reader.ReadAsync().AsTask();
+    private Task<PosixSignal> SignalAsync() => _signals.Reader.ReadAsync().AsTask();
 
     private PosixSignalRegistration Catch(PosixSignal signal) =>
         PosixSignalRegistration.Create(signal, context =>

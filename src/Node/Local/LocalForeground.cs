@@ -243,8 +243,8 @@ internal sealed class LocalForeground(
     }
 
     /// <summary>
-    /// Tells a service manager that all is up. Source: sd_notify(3): a datagram to the socket in NOTIFY_SOCKET,
-    /// '@' standing for a zero byte.
+    /// Tells a service manager that all is up. Source: sd_notify(3): a datagram to the socket in
+    /// NOTIFY_SOCKET, '@' standing for a zero byte.
     /// </summary>
     internal static void NotifySystemd()
     {

@@ -40,7 +40,8 @@ public sealed class NbdCodecTests
     [InlineData((NbdCommand)77, 0x20, NbdReplyStyle.Extended, 512)]
     [InlineData((NbdCommand)77, 0x20, NbdReplyStyle.Structured, 0)]
     [InlineData(NbdCommand.Read, 0, NbdReplyStyle.Simple, 0)]
-    internal void ThePayloadOfARequestIsKnown(NbdCommand command, int flags, NbdReplyStyle style, int bytes) =>
+    internal void ThePayloadOfARequestIsKnown(
+        NbdCommand command, int flags, NbdReplyStyle style, int bytes) =>
         Assert.Equal((ulong)bytes,
             new NbdRequest(command, (NbdCommandFlags)flags, 1, 0, 512).PayloadBytes(style));
 

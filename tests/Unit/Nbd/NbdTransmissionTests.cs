@@ -194,7 +194,8 @@ public sealed class NbdTransmissionTests
     {
         using var world = new NbdWorld();
         world.Target.IsManual = true;
-        NbdClient client = world.Connect(options: new() { MaxHeldBytes = Mebibyte, MaxPayloadBytes = Mebibyte });
+        NbdClient client = world.Connect(
+            options: new() { MaxHeldBytes = Mebibyte, MaxPayloadBytes = Mebibyte });
         for (ulong cookie = 1; cookie <= 8; cookie++)
         {
             client.Send(NbdCommand.Read, cookie, 0, Mebibyte / 2);

@@ -95,7 +95,7 @@ internal sealed class NbdClient
     public void Send(params byte[][] bytes)
     {
         Connection.Output.Write(NbdClientBytes.Join(bytes));
-        Assert.True(Connection.Output.FlushAsync().IsCompleted);
+        Assert.True(Connection.Output.FlushAsync().AsTask().IsCompleted);
         _world.Scheduler.TurnAll();
     }
 
