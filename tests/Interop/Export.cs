@@ -21,6 +21,9 @@ internal sealed class Export : IAsyncDisposable
     /// <summary>How clients name it.</summary>
     public string Uri { get; private set; } = "";
 
+    /// <summary>The server.</summary>
+    public int ProcessId => _process!.Id;
+
     /// <summary>Serves a new image of zeros that uses no space.</summary>
     public static async Task<Export> StartAsync(
         long sizeBytes = 64 << 20, int blockBytes = 512, bool isUnix = true, params string[] options)
@@ -83,16 +86,25 @@ internal sealed class Export : IAsyncDisposable
         return path;
     }
 
-    /// <summary>Presses Ctrl-C and answers the exit code.</summary>
-    public async Task<int> StopAsync()
+    /// <summary>Presses Ctrl-C once and answers the exit code.</summary>
+    public Task<int> StopAsync() => InterruptAsync(1);
+
+    /// <summary>Presses Ctrl-C so often, and answers the exit code.</summary>
+    public async Task<int> InterruptAsync(int times)
     {
         Process process = _process!;
         _process = null;
         await Tool.Run("kill", "-INT", $"{process.Id}");
+        for (int i = 1; i < times; i++)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(300), TestContext.Current.CancellationToken);
+            await Tool.Run("kill", "-INT", $"{process.Id}");
+        }
+
         await process.WaitForExitAsync();
-        Assert.True(process.ExitCode == 0, await _errors!);
+        int code = process.ExitCode;
         process.Dispose();
-        return 0;
+        return code;
     }
 
     /// <summary>Ends the server without a word.</summary>

@@ -8,7 +8,9 @@ internal static class Tool
 {
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
 
-    /// <summary>Runs one to its end; anything but exit code 0 fails the test. Answers what it printed.</summary>
+    /// <summary>
+    /// Runs one to its end; anything but exit code 0 fails the test. Answers what it printed.
+    /// </summary>
     public static async Task<string> Run(string program, params string[] arguments)
     {
         (int code, string output) = await Try(program, arguments);
