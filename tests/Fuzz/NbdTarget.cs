@@ -14,7 +14,7 @@ namespace Ublk.Tests.Fuzz;
 /// cut, each request is answered at most once and in a way that a client can read, and no memory is lost. The
 /// first byte chooses between the handshake and the three ways of asking.
 /// </summary>
-internal sealed class NbdTarget : IFuzzTarget
+internal sealed class NbdTarget : IFuzzTarget, IDisposable
 {
     private const int DiskBytes = 1 << 20;
 
@@ -73,6 +73,8 @@ internal sealed class NbdTarget : IFuzzTarget
                 .. Ask(NbdCommand.Cache, 512), .. Ask(NbdCommand.Disconnect, 0)]);
         }
     }
+
+    public void Dispose() => _pool.Dispose();
 
     private static void Negotiate(byte[] said)
     {
