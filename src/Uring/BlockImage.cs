@@ -18,7 +18,7 @@ public enum DirectMode
 /// The lock belongs to the open file: when a process is killed it is freed only after the kernel has
 /// finished the requests that were under way, so the next owner never races them.
 /// </summary>
-public sealed class BlockImage : IDisposable
+public sealed partial class BlockImage : IDisposable
 {
     private const int LockExclusive = 2;
     private const int LockNonBlocking = 4;

@@ -16,6 +16,7 @@ internal static class Program
         ["message"] = new(() => new MessageTarget()),
         ["stream"] = new(() => new StreamTarget()),
         ["metadata"] = new(() => new MetadataTarget()),
+        ["nbd"] = new(() => new NbdTarget()),
     };
 
     public static int Main(string[] args)

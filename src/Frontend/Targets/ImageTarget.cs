@@ -8,7 +8,7 @@ namespace Ublk.Frontend.Targets;
 /// past the page cache where the filesystem can, registered request pages included; discards punch holes.
 /// It has a volatile cache as the disk below has one: a flush is an fdatasync, a FUA write is RWF_DSYNC.
 /// </summary>
-public sealed class ImageTarget : IBlockTarget
+public sealed class ImageTarget : IBlockTarget, IBlockExtents
 {
     /// <summary>
     /// Longest discard or write-zeroes in bytes. A filesystem does it in one transaction; longer ones
@@ -135,6 +135,27 @@ public sealed class ImageTarget : IBlockTarget
                 completion.OnBlockCompleted(request.Token, BlockStatus.NotSupported);
                 break;
         }
+    }
+
+    /// <inheritdoc/>
+    public BlockExtent ExtentAt(long offsetBytes)
+    {
+        long rest = SizeBytes - offsetBytes;
+        if (!_image.TryFindData(offsetBytes, out long data))
+        {
+            return new BlockExtent(rest, IsHole: false);
+        }
+
+        // A block that is stored in part is data.
+        long blockMask = Limits.LogicalBlockBytes - 1;
+        long hole = Math.Min((data & ~blockMask) - offsetBytes, rest);
+        if (hole > 0)
+        {
+            return new BlockExtent(hole, IsHole: true);
+        }
+
+        long end = _image.TryFindHole(data, out long next) ? (next + blockMask) & ~blockMask : SizeBytes;
+        return new BlockExtent(Math.Clamp(end - offsetBytes, blockMask + 1, rest), IsHole: false);
     }
 
     /// <inheritdoc/>

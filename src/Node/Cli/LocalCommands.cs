@@ -22,9 +22,11 @@ internal static class LocalCommands
     /// <summary>The command group.</summary>
     public static Command Build()
     {
-        var local = new Command("local", "Images of this host as block devices: single ones, or mirrors");
+        var local = new Command("local",
+            "Images of this host as block devices, or over NBD: single ones, or mirrors");
         local.Subcommands.Add(Attach());
         local.Subcommands.Add(Mirror());
+        local.Subcommands.Add(ExportCommand.Build());
         local.Subcommands.Add(List());
         local.Subcommands.Add(Show());
         local.Subcommands.Add(Resize());

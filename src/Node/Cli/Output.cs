@@ -36,6 +36,18 @@ internal sealed record DeviceReport
     public IReadOnlyDictionary<string, long>? Counters { get; init; }
 }
 
+/// <summary>An export as JSON: what 'local export' answers once it listens.</summary>
+internal sealed record ExportReport
+{
+    public required string Uri { get; init; }
+    public required string Name { get; init; }
+    public required string Image { get; init; }
+    public required long SizeBytes { get; init; }
+    public required int BlockBytes { get; init; }
+    public required bool IsReadOnly { get; init; }
+    public required int Pid { get; init; }
+}
+
 /// <summary>One line of doctor's report.</summary>
 /// <param name="Name">What was looked at.</param>
 /// <param name="Result">ok, warning or failed.</param>
@@ -55,6 +67,7 @@ internal sealed record DoctorReport(string Verdict, IReadOnlyList<CheckReport> C
 [JsonSerializable(typeof(DeviceReport))]
 [JsonSerializable(typeof(List<DeviceReport>))]
 [JsonSerializable(typeof(DoctorReport))]
+[JsonSerializable(typeof(ExportReport))]
 [JsonSerializable(typeof(ReplicaReport))]
 [JsonSerializable(typeof(ReplicaVerdict))]
 internal sealed partial class ReportJson : JsonSerializerContext;

@@ -242,8 +242,11 @@ internal sealed class LocalForeground(
         }
     }
 
-    // Source: sd_notify(3): a datagram to the socket in NOTIFY_SOCKET, '@' standing for a zero byte.
-    private static void NotifySystemd()
+    /// <summary>
+    /// Tells a service manager that all is up. Source: sd_notify(3): a datagram to the socket in
+    /// NOTIFY_SOCKET, '@' standing for a zero byte.
+    /// </summary>
+    internal static void NotifySystemd()
     {
         if (Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is not { Length: > 0 } name)
         {

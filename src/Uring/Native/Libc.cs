@@ -26,6 +26,10 @@ internal static unsafe partial class Libc
     /// <summary>AT_FDCWD: relative paths start at the working directory.</summary>
     public const int CurrentDirectory = -100;
 
+    /// <summary>SEEK_DATA and SEEK_HOLE of lseek(2).</summary>
+    public const int SeekData = 3;
+    public const int SeekHole = 4;
+
     public const int ProtectRead = 1;
     public const int ProtectWrite = 2;
     public const int MapShared = 1;
@@ -63,6 +67,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "pwrite64", SetLastError = true)]
     public static partial nint PWrite(int fd, void* buffer, nuint length, long offset);
+
+    [LibraryImport("libc", EntryPoint = "lseek64", SetLastError = true)]
+    public static partial long Seek(int fd, long offset, int whence);
 
     [LibraryImport("libc", EntryPoint = "eventfd", SetLastError = true)]
     public static partial int EventFd(uint initial, int flags);

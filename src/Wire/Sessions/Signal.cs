@@ -6,7 +6,7 @@ namespace Ublk.Wire.Sessions;
 /// Wakes one loop that waits: at once, on the thread that says so. Said while nobody waits it is kept, once.
 /// Used by one thread at a time; no allocation.
 /// </summary>
-internal sealed class Signal : IValueTaskSource
+public sealed class Signal : IValueTaskSource
 {
     private ManualResetValueTaskSourceCore<bool> _source;
     private bool _isWaiting;

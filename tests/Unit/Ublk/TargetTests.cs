@@ -56,6 +56,28 @@ public sealed class TargetTests : IDisposable
         Assert.True(kept is BlockStatus.Ok or BlockStatus.NotSupported);
     }
 
+    // What the filesystem stores in part of a block is data; without holes everything is.
+    [Fact]
+    public void AnImageTellsItsHoles()
+    {
+        const int Length = 64 * Block;
+        using (FileStream file = File.Create(_path))
+        {
+            file.SetLength(Length);
+            file.Position = 16 * Block;
+            file.Write(new byte[8 * Block]);
+        }
+
+        BlockImage image = BlockImage.Open(_path, readOnly: false, DirectMode.Auto);
+        using ImageTarget target =
+            ImageTarget.Create(image, ImageTarget.LimitsOf(image, Block, MaxRequests), _loop);
+        Assert.Equal(new BlockExtent(16 * Block, IsHole: true), target.ExtentAt(0));
+        Assert.Equal(new BlockExtent(8 * Block, IsHole: false), target.ExtentAt(16 * Block));
+        Assert.Equal(new BlockExtent(7 * Block, IsHole: false), target.ExtentAt(17 * Block));
+        Assert.Equal(new BlockExtent(40 * Block, IsHole: true), target.ExtentAt(24 * Block));
+        Assert.Equal(new BlockExtent(Block, IsHole: true), target.ExtentAt(Length - Block));
+    }
+
     [Fact]
     public void AnImageThatGrewIsSeenAfterARefresh()
     {
