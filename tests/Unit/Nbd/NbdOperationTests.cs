@@ -1,7 +1,6 @@
 using Ublk.Frontend.Nbd;
 using Ublk.Testing;
 using Ublk.Tests.Unit.Wire.Transport;
-using Ublk.Uring;
 using Ublk.Wire.Blocks;
 using Xunit;
 

@@ -288,7 +288,9 @@ public sealed class NbdServerTests : IDisposable
                     _ = loop.DrainOrWait();
                 }
 
+#pragma warning disable VSTHRD002 // It has ended.
                 _ = flush.Result;
+#pragma warning restore VSTHRD002
             }
 
             while (replyBytes > 0)
