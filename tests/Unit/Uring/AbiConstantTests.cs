@@ -125,6 +125,8 @@ public sealed partial class AbiConstantTests
           MapAnonymous MAP_ANONYMOUS
           MapPopulate MAP_POPULATE
           CurrentDirectory AT_FDCWD
+          SeekData SEEK_DATA
+          SeekHole SEEK_HOLE
         FileStatus
           MaskBasic STATX_BASIC_STATS
           MaskDirectAlign STATX_DIOALIGN

@@ -8,7 +8,8 @@ namespace Ublk.Tests.Unit.Replication.Runtime;
 
 /// <summary>
 /// Once warm, a write on three replicas, from the host's request through messages, rings and images to the
-/// answer, allocates nothing; neither do reads and flushes. So too where two of the replicas are behind sockets.
+/// answer, allocates nothing; neither do reads and flushes. So too where two of the replicas are behind
+/// sockets.
 /// </summary>
 public sealed class ReplicatedTargetAllocationTests
 {
