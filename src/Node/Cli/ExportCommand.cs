@@ -48,17 +48,43 @@ internal static class ExportCommand
         Description = "Processor for the serving thread",
     };
 
+    private static readonly Option<string?> s_certificate = new("--tls-cert")
+    {
+        Description = "Certificate of this server, PEM: clients have to use TLS, and to show one of their own",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<string?> s_key = new("--tls-key")
+    {
+        Description = "Key of that certificate, PEM", HelpName = "FILE",
+    };
+
+    private static readonly Option<string?> s_authority = new("--tls-ca")
+    {
+        Description = "Certificates of the authority that issues those of clients, PEM", HelpName = "FILE",
+    };
+
     /// <summary>The command.</summary>
     public static Command Build()
     {
         var command = new Command("export",
             "Serve a raw image to NBD clients (QEMU, libnbd, the kernel's nbd) until Ctrl-C. Needs no " +
-            "privileges beyond those for the image. Whoever reaches the address has the image: a unix " +
-            "socket is protected by its directory, TCP by nothing")
+            "privileges beyond those for the image. Without TLS whoever reaches the address has the " +
+            "image: a unix socket is protected by its directory, TCP by nothing")
         {
             s_image, s_nbd, s_name, s_readOnly, s_blockSize, s_direct, s_memory, s_processor,
+            s_certificate, s_key, s_authority,
         };
         AddValidators();
+        command.Validators.Add(result =>
+        {
+            int given = (result.GetResult(s_certificate) is null ? 0 : 1) +
+                (result.GetResult(s_key) is null ? 0 : 1) + (result.GetResult(s_authority) is null ? 0 : 1);
+            if (given is 1 or 2)
+            {
+                result.AddError($"{s_certificate.Name}, {s_key.Name} and {s_authority.Name} go together");
+            }
+        });
         command.Run((parse, output) =>
             new LocalExport(output, TimeProvider.System).RunAsync(Read(parse)));
         return command;
@@ -76,6 +102,10 @@ internal static class ExportCommand
             BlockBytes = parse.GetValue(s_blockSize),
             Direct = parse.GetValue(s_direct),
             Processor = parse.GetValue(s_processor),
+            Tls = parse.GetValue(s_certificate) is { } certificate
+                ? new ExportTlsFiles(
+                    certificate, parse.GetValue(s_key)!, parse.GetValue(s_authority)!)
+                : null,
         };
         long memory = parse.GetValue(s_memory);
         return memory == 0 ? options : options with { PoolBytes = memory };

@@ -29,6 +29,9 @@ internal sealed record LocalExportOptions
 
     /// <summary>Processor of the loop; null for any.</summary>
     public int? Processor { get; init; }
+
+    /// <summary>What TLS needs; null without.</summary>
+    public ExportTlsFiles? Tls { get; init; }
 }
 
 /// <summary>One loop thread with an image, payload memory, and an NBD server before it.</summary>
@@ -43,11 +46,13 @@ internal sealed class ExportServer
     private readonly LoopThread _thread;
     private readonly RingTransport _transport;
     private readonly PayloadPool _pool;
+    private readonly ExportTls? _tls;
 
     private ExportServer(
         LoopThread thread, RingTransport transport, PayloadPool pool, ImageTarget target, NbdServer server,
-        RingConnectionListenerFactory listeners)
+        RingConnectionListenerFactory listeners, ExportTls? tls)
     {
+        _tls = tls;
         _thread = thread;
         _transport = transport;
         _pool = pool;
@@ -108,13 +113,18 @@ internal sealed class ExportServer
             return true;
         }).ConfigureAwait(false);
         await _thread.StopAsync().ConfigureAwait(false);
+        _tls?.Dispose();
     }
 
     private static ExportServer Create(
         LocalExportOptions options, BlockImage image, LoopThread thread, TimeProvider time)
     {
         Loop loop = thread.Loop;
-        var limits = new NbdServerOptions();
+        ExportTls? tls = options.Tls is null ? null : ExportTls.Load(options.Tls, loop, time);
+        var limits = new NbdServerOptions
+        {
+            Tls = tls, TlsPolicy = tls is null ? NbdTlsPolicy.None : NbdTlsPolicy.Required,
+        };
         var target = ImageTarget.Create(
             image, ImageTarget.LimitsOf(image, options.BlockBytes, TargetRequests), loop);
         var pool = new PayloadPool(options.PoolBytes, loop.Buffers);
@@ -124,6 +134,6 @@ internal sealed class ExportServer
         var server = new NbdServer(loop, pool, [export], limits, time);
         var listeners = new RingConnectionListenerFactory(
             transport, new RingListenerOptions { MaxConnections = connections });
-        return new ExportServer(thread, transport, pool, target, server, listeners);
+        return new ExportServer(thread, transport, pool, target, server, listeners, tls);
     }
 }

@@ -135,7 +135,7 @@ internal sealed class LocalExport(Output output, TimeProvider time)
     {
         var report = new ExportReport
         {
-            Uri = options.Address.UriOf(options.Name, bound),
+            Uri = options.Address.UriOf(options.Name, bound, options.Tls is not null),
             Name = options.Name,
             Image = options.Image,
             SizeBytes = server.Target.SizeBytes,

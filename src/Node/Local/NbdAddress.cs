@@ -62,16 +62,18 @@ internal sealed record NbdAddress(string? SocketPath, string Host, int Port)
     /// </summary>
     /// <param name="exportName">The export's name.</param>
     /// <param name="bound">What was bound: tells the port where the system chose it.</param>
-    public string UriOf(string exportName, EndPoint bound)
+    /// <param name="hasTls">Whether clients have to use TLS.</param>
+    public string UriOf(string exportName, EndPoint bound, bool hasTls)
     {
+        string scheme = hasTls ? "nbds" : "nbd";
         string name = Uri.EscapeDataString(exportName);
         if (SocketPath is { } path)
         {
-            return $"nbd+unix:///{name}?socket={Uri.EscapeDataString(path).Replace("%2F", "/")}";
+            return $"{scheme}+unix:///{name}?socket={Uri.EscapeDataString(path).Replace("%2F", "/")}";
         }
 
         string host = Host.Contains(':') ? $"[{Host}]" : Host;
         int port = bound is IPEndPoint ip ? ip.Port : Port;
-        return $"nbd://{host}:{port}/{name}";
+        return $"{scheme}://{host}:{port}/{name}";
     }
 }
