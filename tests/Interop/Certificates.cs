@@ -26,7 +26,7 @@ internal sealed class Certificates : IDisposable
     }
 
     /// <summary>Where the client's files are.</summary>
-    public string Directory => _directory.FullName;
+    public string Folder => _directory.FullName;
 
     /// <summary>How 'qublk local export' is told of the server's.</summary>
     public string[] Options =>
@@ -35,7 +35,7 @@ internal sealed class Certificates : IDisposable
         "--tls-ca", PathOf("ca-cert.pem"),
     ];
 
-    public string PathOf(string name) => Path.Combine(Directory, name);
+    public string PathOf(string name) => Path.Combine(Folder, name);
 
     public void Dispose() => _directory.Delete(recursive: true);
 

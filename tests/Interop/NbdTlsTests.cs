@@ -38,7 +38,7 @@ public sealed class NbdTlsTests : IDisposable
         string source = export.MakeSource(64 * Mebibyte, seed: 4);
         var uri = new Uri(export.Uri);
         string[] tls =
-            ["--object", $"tls-creds-x509,id=tls0,endpoint=client,dir={_ours.Directory}", "--image-opts"];
+            ["--object", $"tls-creds-x509,id=tls0,endpoint=client,dir={_ours.Folder}", "--image-opts"];
         string disk = $"driver=nbd,host={uri.Host},port={uri.Port},export=disk,tls-creds=tls0";
         await Tool.Run("qemu-img", ["convert", "-n", "--object", tls[1], "--target-image-opts", source, disk]);
         await Tool.Run("cmp", source, export.Image);
@@ -63,7 +63,7 @@ public sealed class NbdTlsTests : IDisposable
     }
 
     private static string With(string uri, Certificates client) =>
-        $"{uri}?tls-certificates={Uri.EscapeDataString(client.Directory).Replace("%2F", "/")}";
+        $"{uri}?tls-certificates={Uri.EscapeDataString(client.Folder).Replace("%2F", "/")}";
 
     private Task<Export> ServeAsync(int blockBytes = 512) =>
         Export.StartAsync(64 * Mebibyte, blockBytes, isUnix: false, _ours.Options);
