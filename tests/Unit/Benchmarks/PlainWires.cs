@@ -3,7 +3,10 @@ using System.Net.Sockets;
 
 namespace Ublk.Tests.Unit.Benchmarks;
 
-/// <summary>Threads that block on sockets: one on each side, one call for each message.</summary>
+/// <summary>
+/// Threads that block on sockets: one on each side, one call for each message. Each write has bytes of its own
+/// until it is answered, as any writer's has.
+/// </summary>
 internal static class BlockingWire
 {
     public static WireFigures Play(WireCell cell)
@@ -25,7 +28,13 @@ internal static class BlockingWire
 
     private static WireFigures Write(Socket socket, WireCell cell)
     {
-        byte[] message = new byte[WireBench.HeadBytes + cell.PayloadBytes];
+        var messages = new byte[cell.Depth][];
+        for (int i = 0; i < messages.Length; i++)
+        {
+            messages[i] = new byte[WireBench.HeadBytes + cell.PayloadBytes];
+            Array.Fill(messages[i], (byte)i);
+        }
+
         byte[] answers = new byte[WireBench.AnswerBytes * cell.Depth];
         long[] sentAt = new long[cell.Depth];
         var clock = new WireClock(cell);
@@ -36,8 +45,9 @@ internal static class BlockingWire
         {
             while (clock.IsRunning && sent - answered < cell.Depth)
             {
-                sentAt[sent++ % cell.Depth] = TimeProvider.System.GetTimestamp();
-                socket.Send(message);
+                long slot = sent++ % cell.Depth;
+                sentAt[slot] = TimeProvider.System.GetTimestamp();
+                socket.Send(messages[slot]);
             }
 
             partial += socket.Receive(answers.AsSpan(0, answers.Length - partial));
