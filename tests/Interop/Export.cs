@@ -7,6 +7,9 @@ namespace Ublk.Tests.Interop;
 /// <summary>An image of our own that 'qublk local export' serves while the test runs.</summary>
 internal sealed class Export : IAsyncDisposable
 {
+    // Twice what the server gives its clients.
+    private static readonly TimeSpan s_stopLimit = TimeSpan.FromSeconds(60);
+
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("ublk-nbd-");
     private Process? _process;
     private Task<string>? _errors;
@@ -41,9 +44,10 @@ internal sealed class Export : IAsyncDisposable
     /// <summary>Serves the image, again after a stop.</summary>
     public async Task ServeAsync(int blockBytes = 512, bool isUnix = true, params string[] options)
     {
-        _process = Tool.Start("dotnet",
+        // Whoever runs the tests may have it ignored, and so it would be in what they start.
+        _process = Tool.Start("env",
         [
-            Path.Combine(AppContext.BaseDirectory, "qublk.dll"), "local", "export", Image, "--json",
+            "--default-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "qublk.dll"), "local", "export", Image, "--json",
             "--nbd", isUnix ? File("nbd") : "127.0.0.1:0", "--name", "disk",
             "--block-size", $"{blockBytes}", "--direct", blockBytes == 512 ? "off" : "auto", .. options,
         ]);
@@ -101,7 +105,8 @@ internal sealed class Export : IAsyncDisposable
             await Tool.Run("kill", "-INT", $"{process.Id}");
         }
 
-        await process.WaitForExitAsync();
+        using var limit = new CancellationTokenSource(s_stopLimit);
+        await process.WaitForExitAsync(limit.Token);
         int code = process.ExitCode;
         process.Dispose();
         return code;

@@ -4,8 +4,8 @@ using System.Net.Sockets;
 namespace Ublk.Tests.Unit.Benchmarks;
 
 /// <summary>
-/// Threads that block on sockets: one on each side, one call for each message. Each write has bytes of its own
-/// until it is answered, as any writer's has.
+/// Threads that block on sockets: one on each side, one call for each message. Each write has bytes of its
+/// own until it is answered, as any writer's has.
 /// </summary>
 internal static class BlockingWire
 {
