@@ -53,7 +53,8 @@ internal sealed class Certificates : IDisposable
         request.CertificateExtensions.Add(names.Build());
         byte[] serial = RandomNumberGenerator.GetBytes(16);
         using X509Certificate2 certificate = request.Create(
-            authority, new DateTimeOffset(authority.NotBefore), new DateTimeOffset(authority.NotAfter), serial);
+            authority, new DateTimeOffset(authority.NotBefore), new DateTimeOffset(authority.NotAfter),
+            serial);
         File.WriteAllText(PathOf($"{name}-cert.pem"), certificate.ExportCertificatePem());
         File.WriteAllText(PathOf($"{name}-key.pem"), key.ExportPkcs8PrivateKeyPem());
     }

@@ -44,10 +44,11 @@ internal sealed class Export : IAsyncDisposable
     /// <summary>Serves the image, again after a stop.</summary>
     public async Task ServeAsync(int blockBytes = 512, bool isUnix = true, params string[] options)
     {
-        // Whoever runs the tests may have it ignored, and so it would be in what they start.
+        // Who runs the tests may ignore Ctrl-C, and so would what they start.
         _process = Tool.Start("env",
         [
-            "--default-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "qublk.dll"), "local", "export", Image, "--json",
+            "--default-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "qublk.dll"),
+            "local", "export", Image, "--json",
             "--nbd", isUnix ? File("nbd") : "127.0.0.1:0", "--name", "disk",
             "--block-size", $"{blockBytes}", "--direct", blockBytes == 512 ? "off" : "auto", .. options,
         ]);

@@ -40,7 +40,8 @@ public sealed class NbdTlsTests : IDisposable
         string[] tls =
             ["--object", $"tls-creds-x509,id=tls0,endpoint=client,dir={_ours.Folder}", "--image-opts"];
         string disk = $"driver=nbd,host={uri.Host},port={uri.Port},export=disk,tls-creds=tls0";
-        await Tool.Run("qemu-img", ["convert", "-n", "--object", tls[1], "--target-image-opts", source, disk]);
+        await Tool.Run(
+            "qemu-img", "convert", "-n", "--object", tls[1], "--target-image-opts", source, disk);
         await Tool.Run("cmp", source, export.Image);
         await Tool.Run("qemu-io", [.. tls, "-c", "write -P 7 0 8M", "-c", "read -P 7 0 8M", disk]);
         Assert.Equal(0, await export.StopAsync());

@@ -50,7 +50,7 @@ internal static class ExportCommand
 
     private static readonly Option<string?> s_certificate = new("--tls-cert")
     {
-        Description = "Certificate of this server, PEM: clients have to use TLS, and to show one of their own",
+        Description = "Certificate of this server, PEM: clients have to use TLS, and show one of their own",
         HelpName = "FILE",
     };
 
