@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Microsoft.AspNetCore.Connections;
 using Ublk.Wire.Messages;
 using Ublk.Wire.Sessions;
@@ -66,6 +67,42 @@ public sealed class SessionAcceptorTests : ISessionHost
         Assert.Equal(5_000, acceptor.RefusedCount(CloseReason.ProtocolError));
         Assert.Equal(2, _told.Count);
         Assert.Equal(0, acceptor.GreetingCount);
+    }
+
+    // What other tests do meanwhile happens on other threads.
+    [Fact]
+    public void WhatIsRefusedIsCountedByTheMeter()
+    {
+        int here = Environment.CurrentManagedThreadId;
+        var seen = new List<string>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, self) =>
+        {
+            if (instrument.Meter.Name == WireMeters.Name)
+            {
+                self.EnableMeasurementEvents(instrument);
+            }
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, change, tags, _) =>
+        {
+            if (Environment.CurrentManagedThreadId == here && change != 0)
+            {
+                string tag = tags.Length > 0 ? $" {tags[0].Value}" : "";
+                seen.Add($"{instrument.Name} {change}{tag}");
+            }
+        });
+        listener.Start();
+        SessionAcceptor acceptor = Make(sessions: 1, greetings: 1);
+        _ = acceptor.OnConnectedAsync(HandConnection.WithoutPipes());
+        _ = acceptor.OnConnectedAsync(HandConnection.WithoutPipes());
+        _running[0].OnOpened();
+        _running[0].End.SetResult(new SessionEnd(SessionEndCause.Peer, CloseReason.Done, ""));
+        Assert.Equal(
+            [
+                "ublk.session.greetings 1", "ublk.session.refused 1 Overloaded", "ublk.session.greetings -1",
+                "ublk.session.open 1", "ublk.session.open -1",
+            ],
+            seen);
     }
 
     private SessionAcceptor Make(int sessions, int greetings) => new(
