@@ -84,6 +84,9 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
     /// <summary>The epoch it writes in, or tries to.</summary>
     public Epoch Epoch { get; private set; }
 
+    /// <summary>Why it has no epoch; null when it has.</summary>
+    public string? Problem { get; private set; }
+
     /// <summary>The last operation that has a place in history; 0 before the volume is served.</summary>
     public ulong LastSequence => _writer.HasBegun ? (_writer.Primary.Volume?.Window.Next ?? 1) - 1 : 0;
 
@@ -235,7 +238,7 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
         {
             _nextAttemptAt = long.MaxValue;
             _writer.CloseAll(CloseReason.Done, "another attempt");
-            Epoch higher = _writer.Primary.HigherEpoch;
+            Epoch higher = _writer.HasBegun ? _writer.Primary.HigherEpoch : default;
             AskForEpoch(higher > Epoch ? higher : Epoch);
         }
 
@@ -260,11 +263,26 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
         }
     }
 
+    // As often as it takes: without the metadata there is no epoch.
     private void AskForEpoch(Epoch above) => _ = Task.Run(async () =>
     {
-        Epoch epoch = await _options.NextEpoch(above).ConfigureAwait(false);
-        _ = _loop.Post(() => Begin(epoch));
+        try
+        {
+            Epoch epoch = await _options.NextEpoch(above).ConfigureAwait(false);
+            _ = _loop.Post(() => Begin(epoch));
+        }
+        catch (Exception failure) when (
+            failure is IOException or TimeoutException or InvalidOperationException)
+        {
+            _ = _loop.Post(() => OnNoEpoch(failure.Message));
+        }
     });
+
+    private void OnNoEpoch(string problem)
+    {
+        Problem = problem;
+        _nextAttemptAt = _loop.NowNs + AttemptPauseNs;
+    }
 
     private void Begin(Epoch epoch)
     {
@@ -275,6 +293,7 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
 
         _turn.Begin();
         Epoch = epoch;
+        Problem = null;
         _writer.Begin(new PrimaryOptions
         {
             Volume = _options.Volume,

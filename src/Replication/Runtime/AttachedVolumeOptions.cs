@@ -37,7 +37,8 @@ public sealed record AttachedVolumeOptions
 
     /// <summary>
     /// Gives an epoch of its own to every attempt, above the one named and every one given before: the
-    /// cluster metadata does. Called on the thread pool.
+    /// cluster metadata does. Called on the thread pool, and again where it fails with an IOException, a
+    /// TimeoutException or an InvalidOperationException.
     /// </summary>
     public required Func<Epoch, Task<Epoch>> NextEpoch { get; init; }
 

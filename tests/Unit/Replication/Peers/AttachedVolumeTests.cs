@@ -58,6 +58,17 @@ public sealed class AttachedVolumeTests
         Assert.Contains("onnect", world.Volume.Status()[2].Problem!, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void ItAsksForAnEpochUntilThereIsOne()
+    {
+        using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()]) { EpochsRefused = 3 };
+        world.Attach(mustServe: false);
+        world.Until(() => world.Volume.Problem == "no metadata");
+        world.Until(() => world.Volume.Served.IsCompleted);
+        Assert.Null(world.Volume.Problem);
+        Work(world, 50);
+    }
+
     // What the operator reads names the node and what is wrong with it.
     [Fact]
     public void ANodeWhoseCertificateIsRevokedIsNoPeer()
@@ -65,7 +76,7 @@ public sealed class AttachedVolumeTests
         using var world = new PeerVolume([new LoopbackNet(), new LoopbackNet()], hasTls: true);
         world.Authority!.Revoke(world.Nodes[2].Certificate!);
         world.Attach();
-        AttachedVolumeTests.Work(world, 100);
+        Work(world, 100);
         VolumePlaceStatus status = world.Volume.Status()[2];
         Assert.Equal(LocalReplicaStage.Closed, status.Stage);
         Assert.Contains("revoked", status.Problem!, StringComparison.Ordinal);

@@ -71,6 +71,9 @@ internal sealed class PeerVolume : IDisposable
 
     public AttachedVolume Volume { get; private set; } = null!;
 
+    /// <summary>How often there is no epoch to be had.</summary>
+    public int EpochsRefused { get; set; }
+
     public int OpenCount { get; private set; }
 
     public long Completed { get; private set; }
@@ -103,8 +106,9 @@ internal sealed class PeerVolume : IDisposable
             Places = [.. Nodes.Select(node => node.Place)],
             SizeBytes = SizeBytes,
             BlockBytes = BlockBytes,
-            NextEpoch = above => Task.FromResult(
-                new Epoch(_epoch = Math.Max(above.Value, _epoch) + 1)),
+            NextEpoch = above => EpochsRefused-- > 0
+                ? Task.FromException<Epoch>(new IOException("no metadata"))
+                : Task.FromResult(new Epoch(_epoch = Math.Max(above.Value, _epoch) + 1)),
             Tick = TimeSpan.FromMilliseconds(10),
         }, Loop, Pool, TimeProvider.System);
         if (mustServe)
