@@ -41,6 +41,8 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
     private long _committedText;
     private long _takenText;
     private int _takenPayload;
+    private long _appendedPayloads;
+    private long _passedPayloads;
     private Exception? _error;
     private bool _isLent;
     private bool _isSending;
@@ -105,6 +107,7 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
             return;
         }
 
+        _appendedPayloads++;
         _payloads.Enqueue(new Part(_writtenText, payload, owner));
     }
 
@@ -194,8 +197,11 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
             }
 
             Commit();
+            (long text, long payloads) = (_committedText, _appendedPayloads);
             FlushResult result = default;
-            while (IsPending && (_isCompleted || !result.IsCanceled))
+
+            // What is written meanwhile goes with the next flush: this one would not end under a steady load.
+            while (IsPending && (_isCompleted || !result.IsCanceled && IsOwed(text, payloads)))
             {
                 await EncryptAsync().ConfigureAwait(false);
                 result = await _output.FlushAsync(cancellationToken).ConfigureAwait(false);
@@ -236,6 +242,8 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
             }
         }
     }
+
+    private bool IsOwed(long text, long payloads) => _takenText < text || _passedPayloads < payloads;
 
     // A whole record of payload where it lies; else what comes next, put together.
     private ReadOnlyMemory<byte> NextRecord()
@@ -285,6 +293,7 @@ internal sealed class TlsPipeWriter : PipeWriter, IPayloadOutput
     private void PassPayload()
     {
         Part part = _payloads.Dequeue();
+        _passedPayloads++;
         _takenPayload = 0;
         part.Owner.OnPayloadSent(part.Payload);
     }

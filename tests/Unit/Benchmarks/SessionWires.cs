@@ -116,9 +116,17 @@ internal static class RingWire
             new AnsweringSide(farMemory)).RunAsync()).ConfigureAwait(false);
         var session = new Session(client, usual, nearMemory, writing);
         Task<SessionEnd> write = await near.Loop.InvokeAsync(session.RunAsync).ConfigureAwait(false);
+        try
+        {
+            await writing.Done.ConfigureAwait(false);
+            _ = near.Loop.Post(() => session.Close(CloseReason.Done, ""));
+        }
+        finally
+        {
+            await Task.WhenAll(answer, write).ConfigureAwait(false); // Before their memory is gone.
+        }
+
         WireFigures figures = await writing.Done.ConfigureAwait(false);
-        _ = near.Loop.Post(() => session.Close(CloseReason.Done, ""));
-        await Task.WhenAll(answer, write).ConfigureAwait(false);
         await listener.DisposeAsync().ConfigureAwait(false);
         for (int i = 0; i < loops; i++)
         {

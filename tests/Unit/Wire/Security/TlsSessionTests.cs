@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Connections;
 using Ublk.Testing;
 using Ublk.Tests.Unit.Benchmarks;
+using Ublk.Tests.Unit.Uring;
 using Ublk.Tests.Unit.Wire.Sessions;
 using Ublk.Tests.Unit.Wire.Transport;
 using Ublk.Wire.Messages;
@@ -50,6 +51,30 @@ public sealed class TlsSessionTests : IDisposable
         pair.End();
         Assert.True(memory.IsWhole);
         world.AssertNothingIsLeft();
+    }
+
+    // A flush ends although more is written all the time: what the peer has taken does not count as waiting.
+    [Fact]
+    public void ASteadyLoadIsNoStandstill()
+    {
+        using var world = new TransportWorld();
+        using var memory = new PoolMemory(64L << 20);
+        using WritePair pair = Pair(world, memory, isUnix: false, 1024 * Kibibyte);
+        while (pair.Answered < 400)
+        {
+            while (pair.Written < pair.Answered + 24)
+            {
+                pair.Write();
+            }
+
+            pair.Near.Flush();
+            _ = world.Loop.DrainOrWait();
+            Assert.InRange(pair.Near.UnsentBytes, 0, 64 << 20);
+        }
+
+        world.Loop.Until(() => pair.Answered == pair.Written);
+        pair.End();
+        Assert.True(memory.IsWhole);
     }
 
     // 1 GiB and a half through a memory of 64 MiB, with both directions full.
