@@ -33,17 +33,8 @@ public sealed partial class AttachedVolume
             $"payload blocks; {string.Join("; ", Status())}; {_local?.Describe()}";
     }
 
-    private LocalReplicaStage StageOf(int place)
-    {
-        if (!_ways[place].IsOpen || !_writer.HasBegun)
-        {
-            return LocalReplicaStage.Closed;
-        }
-
-        ReplicaTable? table = _writer.Primary.Volume?.Replicas;
-        return table is null || !table.InStream.Has(place) ? LocalReplicaStage.Behind
-            : table.Counting.Has(place) ? LocalReplicaStage.InSync : LocalReplicaStage.Resyncing;
-    }
+    private LocalReplicaStage StageOf(int place) =>
+        _ways[place].IsOpen ? _writer.StageOf(place) : LocalReplicaStage.Closed;
 
     private void TellChanges()
     {

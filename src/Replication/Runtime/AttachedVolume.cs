@@ -18,6 +18,7 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
     private readonly Loop _loop;
     private readonly AttachedVolumeOptions _options;
     private readonly PayloadPool _pool;
+    private readonly int _localPlace;
     private readonly ServedReplica? _local;
     private readonly EventTurn _turn;
     private readonly VolumeMemory _memory;
@@ -45,8 +46,8 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
         _pool = pool;
         _timer = new LoopTimer(OnTimer);
         int count = options.Places.Count;
-        int local = options.Places.ToList().FindIndex(place => place.Local is not null);
-        _local = local < 0 ? null : options.Places[local].Local;
+        _localPlace = options.Places.ToList().FindIndex(place => place.Local is not null);
+        _local = _localPlace < 0 ? null : options.Places[_localPlace].Local;
         _turn = _local?.Turn ?? new EventTurn();
         _memory = _local?.Memory ??
             new VolumeMemory(incoming: null, new PayloadPool(VolumeMemory.AnswerBytes, loop.Buffers));
@@ -61,8 +62,7 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
         _damages = new string?[count];
         _stages = new LocalReplicaStage[count];
         _ways = [.. options.Places.Select(place => WayTo(place, time))];
-        _writer = new WriterDriver(
-            loop, _turn, _memory, _ways, _local?.Replica, this);
+        _writer = new WriterDriver(loop, _turn, _memory, _ways, _local?.Replica, this);
         _turn.Add(_writer);
     }
 
@@ -301,7 +301,7 @@ public sealed partial class AttachedVolume : IBlockTarget, IWriterHome
             Writer = _options.Writer,
             Configuration = _options.Configuration,
             Members = [.. _options.Places.Select(place => place.Member)],
-            Local = _options.Places.ToList().FindIndex(place => place.Local is not null),
+            Local = _localPlace,
             SizeBytes = _options.SizeBytes,
             BlockBytes = _options.BlockBytes,
             LeaseMs = _options.LeaseMs,

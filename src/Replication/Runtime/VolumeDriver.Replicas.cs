@@ -153,17 +153,8 @@ internal sealed partial class VolumeDriver
         }
     }
 
-    private LocalReplicaStage StageOf(int place)
-    {
-        if (!_replicas[place].IsOpen)
-        {
-            return LocalReplicaStage.Closed;
-        }
-
-        ReplicaTable? table = Primary.Volume?.Replicas;
-        return table is null || !table.InStream.Has(place) ? LocalReplicaStage.Behind
-            : table.Counting.Has(place) ? LocalReplicaStage.InSync : LocalReplicaStage.Resyncing;
-    }
+    private LocalReplicaStage StageOf(int place) =>
+        _replicas[place].IsOpen ? _writer.StageOf(place) : LocalReplicaStage.Closed;
 
     private void TellChanges()
     {

@@ -83,6 +83,15 @@ internal sealed class WriterDriver : IPrimaryEffects, ITurnParty, IHostReader
     /// <summary>Whether an attempt was begun.</summary>
     public bool HasBegun => _primary is not null;
 
+    /// <summary>How far a replica is that can be spoken with.</summary>
+    /// <param name="place">Its place.</param>
+    public LocalReplicaStage StageOf(int place)
+    {
+        ReplicaTable? table = _primary?.Volume?.Replicas;
+        return table is null || !table.InStream.Has(place) ? LocalReplicaStage.Behind
+            : table.Counting.Has(place) ? LocalReplicaStage.InSync : LocalReplicaStage.Resyncing;
+    }
+
     /// <summary>Blocks of payload held.</summary>
     public int PayloadCount => _payloads.Count;
 

@@ -1,5 +1,4 @@
 using Microsoft.AspNetCore.Connections;
-using Ublk.Testing;
 using Ublk.Tests.Unit.Benchmarks;
 using Ublk.Tests.Unit.Uring;
 using Ublk.Tests.Unit.Wire.Sessions;
@@ -27,27 +26,10 @@ public sealed class TlsSessionTests : IDisposable
     [InlineData(false, 8, 512 * Kibibyte)]
     public void NoMessageAllocates(bool isUnix, int depth, int payloadBytes)
     {
-        int rounds = payloadBytes > 64 * Kibibyte ? 20 : 300;
         using var world = new TransportWorld();
         using var memory = new PoolMemory(32L << 20);
         using WritePair pair = Pair(world, memory, isUnix, payloadBytes);
-        long bytes = Allocation.Steady(() =>
-        {
-            for (int round = 0; round < rounds; round++)
-            {
-                for (int i = 0; i < depth; i++)
-                {
-                    pair.Write();
-                }
-
-                pair.Near.Flush();
-                while (pair.Answered < pair.Written)
-                {
-                    _ = world.Loop.DrainOrWait();
-                }
-            }
-        });
-        Assert.True(bytes == 0, $"{bytes} bytes in {rounds} rounds of {depth}");
+        pair.AssertNothingIsAllocated(depth);
         pair.End();
         Assert.True(memory.IsWhole);
         world.AssertNothingIsLeft();
